@@ -15,8 +15,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import pandas as pd
 
 # %% auto #0
-__all__ = ['CrmlabError', 'suggest', 'need', 'microseconds', 'Settings', 'settings', 'word', 'known_word', 'show',
-           'show_interval', 'Result', 'html_table', 'version_of', 'provenance']
+__all__ = ['SETTING_CHECKS', 'CrmlabError', 'suggest', 'need', 'microseconds', 'Settings', 'settings', 'word', 'known_word',
+           'show', 'show_interval', 'Result', 'html_table', 'version_of', 'provenance']
 
 # %% ../nbs/core/00_core.ipynb #2fcd32a7
 class CrmlabError(ValueError):
@@ -71,12 +71,12 @@ class Settings:
     key_file:str = "~/.config/crmlab/pseudonym.key"  # key of the pseudonyms, outside every shop folder
     data_cache:str = "~/.cache/crmlab"               # where public data sets are kept
 
-# %% ../nbs/core/00_core.ipynb #04098189
+# %% ../nbs/core/00_core.ipynb #8aef4127
 def _zone_exists(name):
     try: return bool(ZoneInfo(name))
     except (ZoneInfoNotFoundError, ValueError): return False
 
-_CHECKS = dict(
+SETTING_CHECKS = dict(
     language=(lambda v: v in ("ja", "en"), "ja or en"),
     currency=(lambda v: re.fullmatch("[A-Z]{3}", v), "an ISO 4217 code such as JPY"),
     timezone=(_zone_exists, "an IANA time zone such as Asia/Tokyo"),
@@ -90,7 +90,7 @@ def _parse_setting(key, text, source):
     "One setting as its type, or an error that names where the text came from."
     types = {f.name: f.type for f in fields(Settings)}
     if key not in types: raise CrmlabError(f"{source}: unknown setting {key!r}; {suggest(key, types)}")
-    ok, wanted = _CHECKS.get(key, (bool, "a path"))
+    ok, wanted = SETTING_CHECKS.get(key, (bool, "a path"))
     try: value = dict(str=str, int=int, float=float)[types[key]](text)
     except ValueError: value = None
     if value is None or not ok(value): raise CrmlabError(f"{source}: {key} = {text!r} is not {wanted}")
