@@ -111,14 +111,15 @@ def _new_rows(good, table, path, manifest):
 def _anti_join(once, had, same):
     return once.set_alias("once").join(had.set_alias("had"), same, how="anti")
 
-# %% ../../nbs/tables/14_commit.ipynb #08b93e39
+# %% ../../nbs/tables/14_commit.ipynb #770d75d0
 def _write(relation, path, table):
     "A relation as a new Parquet file of a table; its entry for the manifest."
     name = f"{table}/{uuid.uuid4().hex}.parquet"
     (path/table).mkdir(exist_ok=True)
     relation.to_parquet(str(path/name), compression="zstd")
-    rows = connection().read_parquet(str(path/name)).aggregate("count(*)").fetchone()[0]
-    return dict(file=name, rows=rows)
+    return dict(file=name, rows=_size(connection().read_parquet(str(path/name))))
+
+def _size(relation): return relation.aggregate("count(*)").fetchall()[0][0]
 
 def _sweep(path, manifest, now):
     "Remove files that were never committed, or were superseded over 24 hours ago."
@@ -128,16 +129,14 @@ def _sweep(path, manifest, now):
     for file in (f for t in TABLES for f in path.glob(f"{t}/*.parquet")):
         if file.relative_to(path).as_posix() not in kept: file.unlink(missing_ok=True)
 
-# %% ../../nbs/tables/14_commit.ipynb #a4a179ac
-def _keep_rejected(rejected, path, import_id):
+# %% ../../nbs/tables/14_commit.ipynb #f7038276
+def _keep_rejected(rejected, refused, path, import_id):
     "Write the rejected rows of an import, if any, as JSON lines."
-    rows = [r.df().assign(table=table) for table,r in rejected.items()]
-    rows = pd.concat(rows) if rows else pd.DataFrame()
-    if rows.empty: return 0
+    rows = [r.df().rename(columns=lambda c: c.lstrip("_")).assign(table=table) for table,r in rejected.items()]
+    rows = pd.concat([pd.DataFrame(list(refused), columns=["table", "file", "line", "reason", "row"]), *rows])
+    if rows.empty: return
     (path/"_rejected").mkdir(exist_ok=True)
-    lines = rows.rename(columns=lambda c: c.lstrip("_")).to_json(orient="records", lines=True, force_ascii=False)
-    _replace(path/"_rejected"/f"{import_id}.jsonl", lines)
-    return len(rows)
+    _replace(path/"_rejected"/f"{import_id}.jsonl", rows.to_json(orient="records", lines=True, force_ascii=False))
 
 # %% ../../nbs/tables/14_commit.ipynb #730dc644
 def store_media(
@@ -159,18 +158,25 @@ def sha256(
     "Hash of a file's content."
     with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
 
-# %% ../../nbs/tables/14_commit.ipynb #e4d5be7d
+# %% ../../nbs/tables/14_commit.ipynb #47ee30f5
 def _counts(table, rows, good, entry):
     "What became of the rows of one table."
-    read, fine = (r.aggregate("count(*)").fetchone()[0] for r in (rows, good))
+    read, fine = _size(rows), _size(good)
     return dict(table=table, read=read, kept=entry["rows"], duplicate=fine - entry["rows"], rejected=read - fine)
 
+def _count_refused(counts, refused):
+    "Counts with the rows added that the importer could not read."
+    broken = pd.Series([r["table"] for r in refused]).value_counts()
+    return [c | dict(read=c["read"] + int(broken.get(c["table"], 0)), rejected=c["rejected"] + int(broken.get(c["table"], 0))) for c in counts]
+
+# %% ../../nbs/tables/14_commit.ipynb #ac8da3e6
 def commit(
     path,            # shop folder; made when absent
     tables:dict,     # table name → DuckDB relation of raw rows
     *,
     kind:str,        # importer, for the manifest
     files=(),        # paths of the files read
+    refused=(),      # rows the importer itself could not read: dicts of table, file, line, reason, row
     options=None,    # of the import, for the manifest
 ) -> list:           # per table: table, read, kept, duplicate, rejected
     "Check, deduplicate and write an import, and make it live at once; raises `CrmlabError` and changes nothing on failure."
@@ -184,7 +190,8 @@ def commit(
             good, rejected[table] = conform(rows, table)
             entries[table] = _write(_new_rows(good, table, path, manifest), path, table)
             counts.append(_counts(table, rows, good, entries[table]))
-        _keep_rejected(rejected, path, import_id)
+        counts = _count_refused(counts, refused)
+        _keep_rejected(rejected, refused, path, import_id)
         if any(e["rows"] for e in entries.values()):
             _publish(path, manifest, entries, dict(id=import_id, at=now.isoformat(), kind=kind, options=options or {}, counts=counts,
                      version=version_of("crmlab"), files=[dict(name=Path(f).name, sha256=sha256(f)) for f in files]))

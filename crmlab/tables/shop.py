@@ -98,7 +98,7 @@ def _segment_values(frame, name):
     if "valid_from_us" not in lazy.collect_schema().names(): lazy = lazy.with_columns(valid_from_us=nw.lit(-2**61).cast(nw.Int64))
     return lazy.select(nw.col("user_id").cast(nw.String), "valid_from_us", nw.col("segment").cast(nw.String).alias(name))
 
-# %% ../../nbs/tables/13_shop.ipynb #5dbf4d90
+# %% ../../nbs/tables/13_shop.ipynb #2680d4d3
 @dataclass(frozen=True, eq=False)
 class Shop:
     "A shop folder, opened for reading: `.events`, `.orders` … are lazy tables."
@@ -135,6 +135,7 @@ class Shop:
         return replace(self, tags=(*self.tags, (attribute, _attribute_values(lazy, attribute, have))))
 
     def describe(self): return describe(self)
+    def __repr__(self): return f"Shop({str(self.path)!r}: {', '.join(self.tables) or 'empty'}; fingerprint {self.fingerprint})"
     def _repr_html_(self): return self.describe()._repr_html_()
 
 # %% ../../nbs/tables/13_shop.ipynb #5015a0a5
