@@ -5,7 +5,6 @@ B := .venv/bin
 .PHONY: demo test check prepare docs lab bench lock clean help
 # figures and tables must not depend on the caller's machine
 export PYTHONHASHSEED := 0
-export JUPYTER_PLATFORM_DIRS := 1
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
@@ -27,7 +26,7 @@ prepare: .venv/.stamp  ## after changing a notebook: export, run and save output
 	$(B)/nbdev-export
 	$(B)/nbdev-test --save $(if $(NB),--path $(NB))
 	$(B)/nbdev-clean
-	$(B)/python scripts/docsrc.py docs/_src
+	$(B)/nbdev-clean --fname reports/templates
 	$(B)/python scripts/readme.py
 
 docs: .venv/.stamp  ## the docs site, in docs/_build/html

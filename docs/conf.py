@@ -6,10 +6,9 @@ from latex2mathml.converter import convert as mathml
 from sphinx.search import SearchLanguage, languages
 
 project, author, language = "crmlab", "The crmlab authors", "en"
-project_copyright = "The crmlab authors"
 extensions = ["myst_nb"]
 html_theme, html_title = "sphinx_book_theme", "crmlab"
-html_show_sourcelink = html_copy_source = html_show_sphinx = False
+html_show_sourcelink = html_copy_source = html_show_sphinx = html_show_copyright = False
 html_theme_options = dict(show_navbar_depth=1, show_toc_level=2, use_download_button=False, use_fullscreen_button=False, navbar_persistent=[])
 html_static_path, html_css_files = ["_static"], ["crmlab.css"]
 nb_execution_mode = "off"     # the outputs are those that `make prepare` stored in the notebooks

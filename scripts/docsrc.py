@@ -81,7 +81,8 @@ class Index:
                     if node.name.startswith("_"): continue
                     where = target(module, name, isinstance(node, ast.ClassDef))
                     self.symbols.setdefault(module, {})[name] = where
-                    for key in (name, f"cl.{name}", f"{module}.{name}"): self.links.setdefault(key, where)
+                    methods = [f"{name}.{n.name}" for n in node.body if isinstance(n, ast.FunctionDef) and not n.name.startswith("_")] if isinstance(node, ast.ClassDef) else []
+                    for key in (name, *methods): self.links |= {k: where for k in (key, f"cl.{key}", f"{module}.{key}") if k not in self.links}
         self.pages = {path.resolve(): page_of(path, root) for path in notebooks(root)} | {
             (root/f).resolve(): page for f, (page, _) in PAGES.items() if (root/f).exists()}
 
