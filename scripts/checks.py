@@ -108,7 +108,7 @@ def docments(root: Path) -> list[str]:
     defined = {n.name: (m, n) for name, m in mods.items() if name != "crmlab" for n in m["tree"].body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
     elsewhere = {p for n, m in mods.items() if n != "crmlab" for p in _public(m["tree"])} | {
         t.id for n in mods["crmlab"]["tree"].body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)} | {
-        n.name for n in mods["crmlab"]["tree"].body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+        n.name for n in mods["crmlab"]["tree"].body if isinstance(n, ast.FunctionDef | ast.ClassDef)} | {m.rpartition(".")[2] for m in mods}
     for name in _public(mods["crmlab"]["tree"]):
         if name not in defined:   # a constant, or a name that 60_names itself makes
             if name not in elsewhere: problems.append(f"crmlab/__init__.py promises {name!r}, which no notebook defines; mend nbs/60_names.ipynb")

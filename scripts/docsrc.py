@@ -143,7 +143,7 @@ def api(node, module: str, index: Index, folder: Path) -> str:
     if is_class: docs = {k: v for k, v in docs.items() if k in _own_fields(node)}
     returns = docs.pop("return", None)
     rows = [_row(k, v) for k, v in docs.items()]
-    if returns is not None and (returns.docment or (returns.anno not in (inspect.Parameter.empty, None, "None") and rows)): rows.append(_row("returns", returns))
+    if returns is not None and returns.docment: rows.append(_row("returns", returns))
     table = "| | |\n|---|---|\n" + "\n".join(rows) if any(v.docment for v in docs.values()) or (returns is not None and returns.docment) else ""
     return f"({index.symbols[module][name]})=\n### {'class ' if is_class else ''}{name}\n\n{_signature(node)}{doc}\n\n{table}\n"
 
