@@ -56,7 +56,7 @@ def _replace(path, text):
     temporary.write_text(text, encoding="utf-8", newline="\n")
     os.replace(temporary, path)
 
-# %% ../../nbs/tables/14_commit.ipynb #5b56ad97
+# %% ../../nbs/tables/14_commit.ipynb #b14a0411
 def _quoted(name): return '"' + name.replace('"', '""') + '"'
 
 def _cast(column, have):
@@ -79,7 +79,7 @@ def _props(schema, have):
     extra = [c for c in have if c not in known]
     made = f"CAST(to_json(struct_pack({', '.join(f'{_quoted(c)} := {_quoted(c)}' for c in extra)})) AS VARCHAR)" if extra else "NULL"
     own = 'CAST("props" AS VARCHAR)' if "props" in have else "NULL"
-    return f"COALESCE({own}, {made}) AS props"
+    return f"CAST(COALESCE({own}, {made}) AS VARCHAR) AS props"
 
 # %% ../../nbs/tables/14_commit.ipynb #24827a6c
 PLACE = ("_file", "_line")
