@@ -27,6 +27,7 @@ prepare: .venv/.stamp  ## after changing a notebook: export, run and save output
 	$(B)/nbdev-test --save $(if $(NB),--path $(NB))
 	$(B)/nbdev-clean
 	$(B)/nbdev-clean --fname reports/templates
+	$(B)/python scripts/shrink.py
 	$(B)/python scripts/readme.py
 
 docs: .venv/.stamp  ## the docs site, in docs/_build/html

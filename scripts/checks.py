@@ -182,7 +182,7 @@ def outputs(root: Path) -> list[str]:
 # --- what must never be committed
 
 REGISTRIES = re.compile(r"https?://[a-z0-9.-]*(?:registry[.]|files[.]pythonhosted|/simple/|/packages/[0-9a-f]{2}/)")
-PLACES = r"(?<![\w.])/(?:home|Users)/[\w.-]+/|(?<![\w./])/root/[\w.]|/tmp/tmp\w{6,}|[A-Z]:\\Users\\"
+PLACES = r"(?<![\w.])/(?:home|Users)/[\w.-]+/|(?<![\w./])/root/[\w.]|[/]tmp\\*/tmp\w{6,}|[A-Z]:\\Users\\"
 
 
 def leaks(root: Path, files: list[Path] | None = None) -> list[str]:
