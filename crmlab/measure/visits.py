@@ -21,25 +21,19 @@ __all__ = ['ALL', 'SCROLLED', 'visit_events', 'earliest', 'latest', 'scrolled', 
            'cluster_sums', 'share_interval', 'described', 'segment_name', 'page_name', 'sentence', 'no_such_page',
            'settled', 'FirstView', 'first_view', 'layout_of', 'reached', 'ScrollReach', 'scroll_reach']
 
-# %% ../../nbs/measure/30_visits.ipynb #1a2134d4
+# %% ../../nbs/measure/30_visits.ipynb #3e08f439
 ALL = "(all)"   # the segment when everyone is pooled
 _VISIT_COLUMNS = ("visit_no", "visit_start_us", "visit_start", "cluster")
+_KEYS = ("visitor_id", "user_id", "session_id", "event_id")
 
-def _text(lazy, *names):
-    "Identifiers and names as text, those that are there."
-    types = lazy.collect_schema()
-    return lazy.with_columns([nw.col(n).cast(nw.String) for n in names if n in types and types[n] != nw.String])
-
-def _completed(lazy):
-    "Every column of the events schema: numbers finite or null, absent columns null."
-    have = lazy.collect_schema().names()
+def _completed(lazy, have):
+    "Every column of the events schema: text as text, numbers finite or null, absent columns null."
     number = lambda c: nw.when(nw.col(c).cast(nw.Float64).is_finite()).then(nw.col(c).cast(nw.Float64))
-    empty = lambda c: nw.lit(None).cast(nw.Float64 if c.type == "number" else nw.String)
-    made = {c.name: number(c.name) if c.name in have else empty(c) for c in TABLES["events"].columns
-            if c.type == "number" or c.name not in have}
-    return lazy.with_columns(**made)
+    kind = lambda c: nw.Float64 if c.type == "number" else nw.String
+    given = {c.name: number(c.name) if c.type == "number" else nw.col(c.name).cast(nw.String) for c in TABLES["events"].columns if c.name in have and c.type != "time"}
+    return lazy.with_columns(**given, **{c.name: nw.lit(None).cast(kind(c)) for c in TABLES["events"].columns if c.name not in have and c.name != "user_id"})
 
-# %% ../../nbs/measure/30_visits.ipynb #f48c5ab5
+# %% ../../nbs/measure/30_visits.ipynb #726f2f09
 def _segment(by, tagged):
     "The segment of each event, the same throughout its visit."
     if by is None: return nw.lit(ALL)
@@ -59,9 +53,9 @@ def visit_events(
     have = lazy.collect_schema().names()
     need(have, "visitor_id", "ts", "event", "page", *needs, *([by] if by else []), who=who)
     if "visit_no" in have and gap != "30m": lazy = lazy.drop([c for c in _VISIT_COLUMNS if c in have])
-    lazy = _completed(with_visits(_text(lazy, "visitor_id", "user_id", "session_id", "event_id"), gap=gap))
+    lazy = lazy.with_columns(nw.col(*[c for c in _KEYS if c in have]).cast(nw.String))
     tags = [t for t,_ in events.tags] if isinstance(events, Shop) else getattr(events, "meta", {}).get("tags", [])
-    return _text(lazy, "event", "page", "device", "source").with_columns(segment=_segment(by, by in tags))
+    return _completed(with_visits(lazy, gap=gap), have).with_columns(segment=_segment(by, by in tags))
 
 # %% ../../nbs/measure/30_visits.ipynb #f1832051
 _LATER, _DIGITS = 5*10**17, 18   # µs added so that every moment from year 1 to 9999 has 18 digits
@@ -265,20 +259,22 @@ def first_view(
     users = sums.groupby("segment").users.max().to_dict()
     return FirstView(*described(events, frame, users, prob=prob, page=page, by=by, rows=dict(visits=int(sums[sums.metric == "exit"].x.sum()))))
 
-# %% ../../nbs/measure/30_visits.ipynb #89873195
+# %% ../../nbs/measure/30_visits.ipynb #a3fbd3ac
 def layout_of(
     events,                # a Shop may have layouts
     layouts,               # a table of layouts, or None: those of the Shop
     page:str, device:str,  # which layout
-) -> pd.DataFrame:         # element boxes of the newest version, empty when there is none
-    "The newest layout of a page on a device."
+) -> pd.DataFrame:         # element boxes of one version, empty when there is none
+    "The newest layout of a page on a device; of several versions shown at once, as in an experiment, the first by name."
     if layouts is None:
         if not (isinstance(events, Shop) and events.has("layouts")): return pd.DataFrame(columns=[c.name for c in TABLES["layouts"].columns])
         layouts = events
     boxes = table_of(layouts, "layouts")
     need(boxes.collect_schema().names(), "page", "device", "selector", "x", "y", "w", "h", "page_w", "page_h", who="layouts")
     boxes = collect(boxes.filter((nw.col("page") == page) & (nw.col("device") == device)))
-    return boxes[boxes.valid_from == boxes.valid_from.max()] if "valid_from" in boxes and len(boxes) else boxes
+    for column, pick in [("valid_from", "max"), ("version", "min")]:
+        if column in boxes and len(boxes): boxes = boxes[boxes[column] == getattr(boxes[column], pick)()]
+    return boxes
 
 # %% ../../nbs/measure/30_visits.ipynb #d52672a2
 def _reach(lazy, page_h):
