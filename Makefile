@@ -24,7 +24,7 @@ check: .venv/.stamp
 
 prepare: .venv/.stamp  ## after changing a notebook: export, run and save outputs, clean, README
 	$(B)/nbdev-export
-	$(B)/nbdev-test --save $(if $(NB),--path $(NB))
+	OMP_NUM_THREADS=1 $(B)/nbdev-test --save $(NB)
 	$(B)/nbdev-clean
 	$(B)/nbdev-clean --fname reports/templates
 	$(B)/python scripts/shrink.py

@@ -179,6 +179,22 @@ def outputs(root: Path) -> list[str]:
     return problems
 
 
+def tutorials(root: Path) -> list[str]:
+    "A tutorial in two languages runs the same code in both: …_ja and …_en, whatever number stands in front."
+    by = {}
+    for path in sorted((root/"nbs/tutorials").glob("*.ipynb")):
+        named = re.fullmatch(r"\d*_?(.+)_(ja|en)", path.stem)
+        if named: by.setdefault(named[1], {})[named[2]] = path
+    problems = []
+    for name, pair in by.items():
+        if len(pair) < 2: problems.append(f"nbs/tutorials: {name} exists in {', '.join(pair)} only; write the other language"); continue
+        ja, en = ([_source(c) for c in json.loads(pair[k].read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code"] for k in ("ja", "en"))
+        if ja != en:
+            i = next((i for i, (a, b) in enumerate(zip(ja, en, strict=False)) if a != b), min(len(ja), len(en)))
+            problems.append(f"{pair['ja'].relative_to(root)} and {pair['en'].name} differ in code cell {i + 1}; only the prose may differ")
+    return problems
+
+
 # --- what must never be committed
 
 REGISTRIES = re.compile(r"https?://[a-z0-9.-]*(?:registry[.]|files[.]pythonhosted|/simple/|/packages/[0-9a-f]{2}/)")

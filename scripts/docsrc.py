@@ -105,7 +105,7 @@ class Index:
             if re.match(r"[a-z]+:|#|$", url): return m[0]
             page = self.pages.get((folder/url).resolve())
             if page: return f"[{label}](/{page}.{'md' if url.endswith('.md') else 'ipynb'}{anchor})"
-            if url.endswith(".ipynb"): raise SystemExit(f"{folder.relative_to(self.root)}: link to {url}, which is no notebook; mend the link")
+            if url.endswith(".ipynb"): raise SystemExit(f"{folder.relative_to(self.root)}: link to {url}, which is no notebook; links are relative to the notebook that holds them")
             return label
         return re.sub(r"(?<!!)\[([^\]]*)\]\(([^)\s#]*)(#[^)\s]*)?\)", one, text)
 

@@ -31,12 +31,12 @@ class Problems(Exception):
     def __init__(self, problems, remedy=""): self.problems, self.remedy = list(problems), remedy
 
 
-def run(*args, cwd: Path = ROOT, env: dict | None = None, remedy: str = "", timeout: int = 1500) -> str:
+def run(*args, cwd: Path = ROOT, env: dict | None = None, remedy: str = "", timeout: int = 1500, lines: int = SHOWN) -> str:
     "Output of a command; its last lines are the problem when it fails."
     try: done = subprocess.run([str(a) for a in args], cwd=cwd, env={**os.environ, **(env or {})}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                text=True, errors="replace", timeout=timeout, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired as e: raise Problems([f"{Path(str(args[0])).name} did not end within {e.timeout:.0f} s"], remedy) from None
-    if done.returncode: raise Problems([line for line in done.stdout.splitlines() if line.strip()][-SHOWN:] or [f"{args[0]} ended with {done.returncode}"], remedy)
+    if done.returncode: raise Problems([line for line in done.stdout.splitlines() if line.strip()][-lines:] or [f"{args[0]} ended with {done.returncode}"], remedy)
     return done.stdout
 
 
@@ -95,8 +95,9 @@ def layers(root: Path = ROOT) -> None:
 
 
 def budgets(root: Path = ROOT) -> list[str]:
-    "notebooks keep their shape"
+    "notebooks keep their shape, tutorials are the same in both languages"
     problems, warnings = checks.budgets(root)
+    problems += checks.tutorials(root)
     if problems: raise Problems(problems, "see nbs/contributing.ipynb, the shape of a notebook")
     return warnings
 
@@ -119,11 +120,26 @@ def readme(root: Path = ROOT) -> None:
     run(sys.executable, "scripts/readme.py", "--check", cwd=root)
 
 
+def failed_cells(lines: list[str], root: Path) -> list[str]:
+    "One line per failing notebook from what nbdev-test printed: which cell, which error, which line of code."
+    found, current = [], None
+    for line in lines:
+        head = re.match(r"\w+ in (\S+\.ipynb):$", line)
+        if head or line.startswith("nbdev Tests Failed"): current = None
+        if head:
+            current = dict(nb=head[1].removeprefix(f"{root}/"), cell="?", code="", error="")
+            found.append(current)
+        elif current and (cell := re.match(r"While Executing Cell #(\d+)", line)): current["cell"] = cell[1]
+        elif current and re.match(r"\w[\w.]*(: |$)", line) and not line.startswith("Traceback"): current["error"] = line
+        elif current and line.startswith("    ") and "^^^" not in line and "~~~" not in line and not current["error"]: current["code"] = line.strip()
+    return [f"{f['nb']} cell {f['cell']}: {f['error']} (at: {f['code'][:100]})" for f in found]
+
+
 def notebooks(root: Path = ROOT) -> list[str]:
     "every notebook runs (nbdev-test)"
     start = time.monotonic()
-    out = run(BIN/"nbdev-test", "--timing", cwd=root, remedy="open the notebook in JupyterLab and mend the cell",
-              env={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
+    try: out = run(BIN/"nbdev-test", "--timing", cwd=root, env={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}, lines=10**6)
+    except Problems as e: raise Problems(failed_cells(e.problems, root) or e.problems[-SHOWN:], "open the notebook in JupyterLab and mend the cell") from None
     slow = [f"{n} takes {s} s, more than {NOTEBOOK_SECONDS}" for n, s in re.findall(r"^(\S+\.ipynb): (\d+) secs", out, flags=re.M) if int(s) > NOTEBOOK_SECONDS]
     total = time.monotonic() - start
     return slow + ([f"all notebooks take {total:.0f} s, more than {ALL_NOTEBOOKS_SECONDS}"] if total > ALL_NOTEBOOKS_SECONDS else [])

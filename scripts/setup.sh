@@ -12,7 +12,7 @@ find_uv() {
   for u in .tools/bin/uv uv; do runs "$u" --version && { echo "$u"; return; }; done
   for p in python3 python3.13 python3.14 python3.12 /usr/bin/python3; do
     runs "$p" -c 'import venv, ensurepip' || continue
-    "$p" -m venv .tools >&2 && .tools/bin/python -m pip -q install "uv==$UV_VERSION" >&2 && { echo .tools/bin/uv; return; }
+    "$p" -m venv .tools >&2 && .tools/bin/python -m pip -qq install "uv==$UV_VERSION" >&2 && { echo .tools/bin/uv; return; }
   done
 }
 UV=$(find_uv)

@@ -143,6 +143,18 @@ def test_budgets(tree):
     fails(gate.budgets, tree, "310 kB, at most 300")
 
 
+def test_tutorials_in_two_languages(tree):
+    write(tree, "nbs/tutorials/71_first_ja.ipynb", "md:# 日本語", "1", "2")
+    fails(gate.budgets, tree, "first exists in ja only")
+    write(tree, "nbs/tutorials/72_first_en.ipynb", "md:# English", "1", "3")
+    fails(gate.budgets, tree, "71_first_ja.ipynb and 72_first_en.ipynb differ in code cell 2")
+
+
+def test_failing_notebook_is_named_with_its_line(tree):
+    write(tree, "nbs/tutorials/01_first.ipynb", "md:# First", "x = 1", "assert x == 2, 'planted'")
+    fails(gate.notebooks, tree, r"nbs/tutorials/01_first.ipynb cell 3: AssertionError: planted \(at: assert x == 2")
+
+
 def test_stored_outputs(tree):
     path = tree/"nbs/tutorials/01_first.ipynb"
     write(tree, "nbs/tutorials/01_first.ipynb", "md:# First", "1", "2", "3", "4")
