@@ -174,6 +174,7 @@ def outputs(root: Path) -> list[str]:
         if any(s.startswith((".", "_")) for s in path.relative_to(root).parts): continue
         code = [c for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code"]
         if any(o["output_type"] == "error" for c in code for o in c["outputs"]): problems.append(f"{path.relative_to(root)}: holds a stored error; run `make prepare`")
+        if any("missing from font" in "".join(o.get("text", "")) for c in code for o in c["outputs"]): problems.append(f"{path.relative_to(root)}: a stored figure lacks glyphs (empty boxes); draw with the house's axes(), run `make prepare`")
         shown = [c for c in code if not re.match(r"#\|\s*(export|hide|default_exp)", _source(c)) and _source(c).strip()]
         if len(shown) > 3 and not any(c["outputs"] for c in shown): problems.append(f"{path.relative_to(root)}: no stored outputs, so its page would show none; run `make prepare`")
     return problems

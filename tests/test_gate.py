@@ -163,6 +163,9 @@ def test_stored_outputs(tree):
     nb["cells"][1]["outputs"] = [dict(output_type="error", ename="ValueError", evalue="no", traceback=[])]
     path.write_text(json.dumps(nb), encoding="utf-8")
     fails(gate.stored, tree, "holds a stored error")
+    nb["cells"][1]["outputs"] = [dict(output_type="stream", name="stderr", text=["UserWarning: Glyph 26085 missing from font(s) DejaVu Sans.\n"])]
+    path.write_text(json.dumps(nb), encoding="utf-8")
+    fails(gate.stored, tree, "a stored figure lacks glyphs")
 
 
 def test_templates_without_outputs(tree):
