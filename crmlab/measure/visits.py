@@ -173,17 +173,19 @@ def page_name(result, page, lang=None):
     "A page as the shop calls it, else its path."
     return word("visits.page", lang, name=result.meta["pages"].get(page, page))
 
-# %% ../../nbs/measure/30_visits.ipynb #5371cfcb
+# %% ../../nbs/measure/30_visits.ipynb #00be9cf5
 def sentence(
     result:Result,         # with .meta from `described`
     rows:pd.DataFrame,     # one row per segment: segment, n, est, lo, hi (shares)
     key:str,               # word with {items}
     lang:str|None,         # ja or en
+    *,
+    item:str="visits.item",# word for one segment
     **values,              # what else stands in braces
 ) -> str:
     "The shares of all segments in one sentence, and a remark on those that have too few people."
     few, between = result.meta["few"], word("visits.separator", lang)
-    told = [word("visits.item", lang, segment=segment_name(r.segment, lang), n=f"{r.n:,.0f}",
+    told = [word(item, lang, segment=segment_name(r.segment, lang), n=f"{r.n:,.0f}",
                  value=show_interval(r.est, r.lo, r.hi, "share", lang, prob=result.meta["prob"])) for r in rows.itertuples() if r.segment not in few]
     named = between.join(word("visits.people", lang, segment=segment_name(s, lang), n=n) for s,n in few.items())
     parts = [word(key, lang, items=between.join(told), **values)]*bool(told) + [word("visits.few", lang, segments=named, least=settings().min_users)]*bool(few)
