@@ -11,19 +11,18 @@ from __future__ import annotations
 __all__ = ['JAPANESE_FONT', 'COLOURS', 'GREY', 'SEQUENTIAL', 'DIVERGING', 'ensure_japanese_font', 'segment_colours', 'axes',
            'percent_axis']
 
-# %% ../nbs/core/02_plotting.ipynb #97c923ba
+# %% ../nbs/core/02_plotting.ipynb #067275b7
 JAPANESE_FONT = "IPAexGothic"
 
 def ensure_japanese_font() -> None:
-    "Put a font with Japanese glyphs behind matplotlib's sans-serif list, unless it is there."
+    "Put a font with Japanese glyphs behind the family in use, unless it is there."
     import matplotlib as mpl
     from matplotlib import font_manager
     if JAPANESE_FONT not in font_manager.fontManager.get_font_names():
         from matplotlib_fontja import get_font_ttf_path
         font_manager.fontManager.addfont(get_font_ttf_path())
-    if JAPANESE_FONT not in mpl.rcParams["font.sans-serif"][:2]:
-        mpl.rcParams["font.sans-serif"] = [mpl.rcParams["font.sans-serif"][0], JAPANESE_FONT, *mpl.rcParams["font.sans-serif"][1:]]
-    mpl.rcParams["font.family"] = ["sans-serif"]
+    families = mpl.rcParams["font.family"]
+    if JAPANESE_FONT not in families: mpl.rcParams["font.family"] = [*families, JAPANESE_FONT]
     mpl.rcParams["svg.fonttype"] = "path"   # an SVG shows the same glyphs on a machine without the font
 
 # %% ../nbs/core/02_plotting.ipynb #839bf0dc
