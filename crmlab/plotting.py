@@ -25,10 +25,10 @@ def ensure_japanese_font() -> None:
     if JAPANESE_FONT not in families: mpl.rcParams["font.family"] = [*families, JAPANESE_FONT]
     mpl.rcParams["svg.fonttype"] = "path"   # an SVG shows the same glyphs on a machine without the font
 
-# %% ../nbs/core/02_plotting.ipynb #839bf0dc
+# %% ../nbs/core/02_plotting.ipynb #6ca29f82
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"]
 GREY = "#8A8A8A"            # (unknown), the rest, anything that is not a segment of interest
-SEQUENTIAL = "cividis"      # densities and rates
+SEQUENTIAL = "plasma_r"     # densities and rates: light is little, so that a page shows through
 DIVERGING = "PuOr"          # differences, 0 in the middle
 
 def segment_colours(
