@@ -74,11 +74,11 @@ def _shares(counts, steps, prob):
         tidy[-1].loc[0, ["lo", "hi"]] = 1. if n[0] >= enough else np.nan
     return pd.concat(tidy, ignore_index=True)
 
-# %% ../../nbs/measure/33_journey.ipynb #a73dc6a3
+# %% ../../nbs/measure/33_journey.ipynb #9c94d771
 def step_name(result, step, lang=None):
     "A step as a reader calls it."
     if step.startswith("page:"): return page_name(result, step.removeprefix("page:"), lang)
-    return word("funnel.quoted", lang, name=known_word(f"funnel.step.{step}", step, lang))
+    return word("funnel.quoted", lang, name=known_word(f"behaviour.events.{step}", step, lang))
 
 def _bottleneck(frame):
     "Per segment the step with the smallest share of going on; segments with too few people are left out."

@@ -85,7 +85,7 @@ def acted() -> nw.Expr:
     "Whether an event is a click or a scroll."
     return (nw.col("event") == "click") | scrolled()
 
-# %% ../../nbs/measure/30_visits.ipynb #f7dff802
+# %% ../../nbs/measure/30_visits.ipynb #363637fa
 def _visit_columns():
     "What is kept of a visit, as aggregations over its events."
     bought = nw.col("event") == "purchase"
@@ -93,7 +93,7 @@ def _visit_columns():
     return dict(user_id=nw.col("user_id").max(), cluster=nw.col("cluster").max(), segment=nw.col("segment").max(),
         start=nw.col("ts").min(), start_local=nw.col("ts_local").min(), _start_us=nw.col("ts_us").min(), _end_us=nw.col("ts_us").max(),
         device=nw.col("device").min(), source=earliest("source"), landing=earliest("page"), exit=latest("page"),
-        depth=(nw.col("event") == "page_view").cast(nw.Int64).sum().cast(nw.Int64), _act_us=when(acted(), "ts_us").min(),
+        depth=(nw.col("event") == "page_view").cast(nw.Int64).sum().cast(nw.Int64), _act_us=when(acted(), "ts_us").min(), _low=nw.col("page").min(), _high=nw.col("page").max(),
         converted=bought.any(), revenue=when(bought, "value").sum())
 
 def visit_rows(
@@ -103,9 +103,9 @@ def visit_rows(
     "Visits with landing, exit, depth, dwell, first action and purchase."
     visits = events.group_by("visitor_id", "visit_no").agg(**_visit_columns(), **more)
     seconds = lambda c: (nw.col(c) - nw.col("_start_us"))/10**6
-    stuck = nw.col("_act_us").is_null() & (nw.col("exit") == nw.col("landing"))
+    stuck = nw.col("_act_us").is_null() & (nw.col("_low") == nw.col("_high"))   # no action, no other page
     return visits.with_columns(day=nw.col("start_local").dt.date(), dwell=seconds("_end_us"), first_action=seconds("_act_us"),
-                               first_view_exit=stuck.fill_null(False)).drop("_start_us", "_end_us", "_act_us")
+                               first_view_exit=stuck.fill_null(False)).drop("_start_us", "_end_us", "_act_us", "_low", "_high")
 
 # %% ../../nbs/measure/30_visits.ipynb #018a7e2d
 _COLUMNS = ("visitor_id", "visit_no", "user_id", "cluster", "start", "start_local", "day", "device", "source", "landing", "exit",
