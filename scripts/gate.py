@@ -28,7 +28,7 @@ PREPARE = "run `make prepare`, look at the change, commit it"
 
 class Problems(Exception):
     "A step that fails: its problems, one line each, and the remedy."
-    def __init__(self, problems, remedy=""): self.problems, self.remedy = list(problems), remedy
+    def __init__(self, problems, remedy="", shown=SHOWN): self.problems, self.remedy, self.shown = list(problems), remedy, shown
 
 
 def run(*args, cwd: Path = ROOT, env: dict | None = None, remedy: str = "", timeout: int = 1500, lines: int = SHOWN) -> str:
@@ -36,7 +36,7 @@ def run(*args, cwd: Path = ROOT, env: dict | None = None, remedy: str = "", time
     try: done = subprocess.run([str(a) for a in args], cwd=cwd, env={**os.environ, **(env or {})}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                text=True, errors="replace", timeout=timeout, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired as e: raise Problems([f"{Path(str(args[0])).name} did not end within {e.timeout:.0f} s"], remedy) from None
-    if done.returncode: raise Problems([line for line in done.stdout.splitlines() if line.strip()][-lines:] or [f"{args[0]} ended with {done.returncode}"], remedy)
+    if done.returncode: raise Problems([line for line in done.stdout.splitlines() if line.strip()][-lines:] or [f"{args[0]} ended with {done.returncode}"], remedy, max(lines, SHOWN))
     return done.stdout
 
 
@@ -147,6 +147,7 @@ def notebooks(root: Path = ROOT) -> list[str]:
 
 def docs(root: Path = ROOT) -> None:
     "docs build without a warning"
+    shutil.rmtree(root/"docs/_build/html", ignore_errors=True)   # a stale site must not stand in for one that fails to build
     run(sys.executable, "scripts/docsrc.py", "docs/_src", cwd=root, remedy="mend the notebook")
     run(BIN/"sphinx-build", "-q", "-W", "--keep-going", "-E", "-b", "html", "-c", "docs", "docs/_src", "docs/_build/html", cwd=root, remedy="mend the notebook that makes the page")
 
@@ -158,7 +159,7 @@ def pytest(root: Path = ROOT) -> list[str]:
     "tests of the exported package (pytest)"
     with tempfile.TemporaryDirectory() as tmp:
         report = Path(tmp)/"junit.xml"
-        try: out = run(BIN/"pytest", "-q", "--durations=5", f"--junitxml={report}", cwd=root, env={"MPLBACKEND": "Agg", "DOCS_SITE": str(root/"docs/_build/html")})
+        try: out = run(BIN/"pytest", "-q", "--tb=short", "--durations=5", f"--junitxml={report}", cwd=root, env={"MPLBACKEND": "Agg", "DOCS_SITE": str(root/"docs/_build/html")}, lines=300)
         finally:
             if report.exists():
                 suites = ET.parse(report).getroot().iter("testsuite")
@@ -230,8 +231,9 @@ def report(name: str, seconds: float, problems: Problems | None, warnings: list[
     "One line for a step, then its problems and warnings."
     print(f"{'FAIL' if problems else 'ok  '}  {name:<11} {seconds:6.1f} s  {STEPS[name].__doc__}", flush=True)
     if problems:
-        for p in problems.problems[:SHOWN]: print(f"        {p}")
-        if len(problems.problems) > SHOWN: print(f"        … and {len(problems.problems) - SHOWN} more")
+        shown = problems.shown
+        for p in problems.problems[:shown]: print(f"        {p}")
+        if len(problems.problems) > shown: print(f"        … and {len(problems.problems) - shown} more")
         if problems.remedy: print(f"        remedy: {problems.remedy}")
     for w in warnings: print(f"        note: {w}")
     sys.stdout.flush()
