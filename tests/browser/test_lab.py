@@ -68,13 +68,21 @@ FINISHED = r"""() => { if (document.querySelector('[data-mime-type="application/
     return p.length > 0 && p.every(t => /^\[\d+\]:$/.test(t)) }"""
 
 
+BEGUN = r"""() => /^\[\d+\]:$/.test(document.querySelector('.jp-CodeCell .jp-InputArea-prompt').textContent.trim())"""
+
+
 def run_all(page, seconds: float) -> None:
-    "Restart the kernel and run all cells; plain run-all just after opening is dropped silently."
+    "Restart the kernel and run all cells; on a busy machine what is sent during the restart can get lost, so it is sent again."
+    from playwright.sync_api import TimeoutError
     page.wait_for_selector('.jp-NotebookPanel-toolbar .jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=90_000)
-    page.click(".jp-Notebook .jp-Cell >> nth=0")
-    page.keyboard.press("Escape")
-    page.click('[data-jp-item-name="restart-and-run"]')
-    page.click(".jp-Dialog .jp-mod-accept")
+    for _ in range(3):
+        page.click(".jp-Notebook .jp-Cell >> nth=0")
+        page.keyboard.press("Escape")
+        page.click('[data-jp-item-name="restart-and-run"]')   # plain run-all just after opening is dropped silently
+        page.click(".jp-Dialog .jp-mod-accept")
+        try: page.wait_for_function(BEGUN, timeout=45_000)
+        except TimeoutError: continue
+        break
     page.wait_for_function(FINISHED, timeout=1000*seconds)
 
 
