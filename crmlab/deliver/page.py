@@ -54,27 +54,34 @@ def font_face(
     data = base64.b64encode(font_subset(used)).decode()
     return f"@font-face{{font-family:crmlab;src:url(data:font/woff;base64,{data}) format('woff');unicode-range:{JAPANESE_RANGE}}}\n"
 
-# %% ../../nbs/deliver/53c_page.ipynb #ccc2067b
-def _figure(output):
-    "A PNG output as HTML."
+# %% ../../nbs/deliver/53c_page.ipynb #2ffa4a8d
+_WIDE = 480   # CSS px; a wider figure has a row of its own
+
+def _figure(output, caption=""):
+    "A PNG output as HTML, with the sentence that belongs to it."
     facts = output.get("metadata", {}).get("image/png", {})
-    data = output["data"]["image/png"].replace("\n", "")
-    width = f' width="{int(facts["width"])}"' if "width" in facts else ""
-    return f'<figure><img src="data:image/png;base64,{data}"{width} alt="{html.escape(str(facts.get("alt", "")))}"></figure>'
+    width, data = int(facts.get("width", 640)), "".join(output["data"]["image/png"].split())
+    image = f'<img src="data:image/png;base64,{data}" width="{width}" alt="{html.escape(str(facts.get("alt", "")))}">'
+    return f'<figure class="{"wide" if width > _WIDE else "narrow"}"><div class="image">{image}</div>{caption}</figure>'
 
-def _is_figure(output): return "image/png" in output.get("data", {})
+def _caption(output):
+    "The sentence of reading in an output, as a caption; None when it holds something else."
+    text = output.get("data", {}).get("text/html", "")
+    return f"<figcaption>{text}</figcaption>" if text.startswith('<p class="reading">') else None
 
+# %% ../../nbs/deliver/53c_page.ipynb #374de11e
 def _shown(outputs):
-    "What a client sees of a cell's outputs: figures grouped, warnings left out."
-    shown, group = [], []
-    for output in [*(o for o in outputs if o.get("name") != "stderr"), None]:
-        if output is not None and _is_figure(output):
-            group.append(_figure(output))
-            continue
+    "What a client sees of a cell's outputs: figures with their sentences, grouped; warnings left out."
+    shown, group, waiting = [], [], None
+    for output in [*(o for o in outputs if o.get("name") != "stderr"), {}]:   # the empty one ends the last group
+        caption = _caption(output) if waiting else None
+        if waiting: group.append(_figure(waiting, caption or ""))
+        waiting = output if "image/png" in output.get("data", {}) else None
+        if waiting or caption: continue
         if group: shown.append(dict(output_type="display_data", metadata={}, data={"text/html": f'<div class="figures">{"".join(group)}</div>'}))
         group = []
-        if output is not None: shown.append(output)
-    return shown
+        shown.append(output)
+    return shown[:-1]
 
 # %% ../../nbs/deliver/53c_page.ipynb #5477e770
 def _body(notebook):

@@ -79,7 +79,7 @@ def conclusion_box(
     rest = f'<p class="basis">{_safe(basis)}</p>' if basis else ""
     return Part(f'<div class="conclusion">{head}<ol>{listed}</ol>{rest}</div>')
 
-# %% ../../nbs/deliver/53_parts.ipynb #faaa6ec8
+# %% ../../nbs/deliver/53_parts.ipynb #0492b80b
 def data_table(
     frame:pd.DataFrame,   # text, headers as readers see them
     *,
@@ -93,10 +93,10 @@ def data_table(
     marks = ["certain" if m else "" for m in (certain if certain is not None else [False]*len(frame))]
     cells = lambda row: "".join(f'<td class="{k}">{_safe("–" if pd.isna(v) else v)}</td>' for v,k in zip(row, kind))
     rows = "".join(f'<tr class="{m}">{cells(r)}</tr>' for r,m in zip(frame.itertuples(index=False), marks))
-    named = f"<caption>{_safe(caption)}</caption>" if caption else ""
-    return Part(f'<div class="table" tabindex="0"><table>{named}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>')
+    named = f'<p class="caption">{_safe(caption)}</p>' if caption else ""
+    return Part(f'{named}<div class="table" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>')
 
-# %% ../../nbs/deliver/53_parts.ipynb #b433719d
+# %% ../../nbs/deliver/53_parts.ipynb #82763352
 DOTS_PER_INCH, PIXELS_PER_INCH = 190, 96   # drawn, shown
 
 @dataclass(frozen=True)
@@ -112,22 +112,24 @@ def picture(
     result,                   # a result with `.plot(ax=)`, or a function that draws on axes
     *,
     title:str,                # what it shows, in a few words
-    size:tuple=(5.6, 3.8),    # inches
+    size:tuple|None=(5.6, 3.8),   # inches; None leaves it to the plot
     heading:bool=False,       # write the title above the figure too
+    font:float=11,            # size of its text, points
 ) -> Picture:
     "The plot of a result as a picture."
     import matplotlib.pyplot as plt
     from crmlab.plotting import axes
     draw = getattr(result, "plot", None) or (lambda ax: result(ax))
-    with plt.rc_context({"font.size": 11, "axes.titlesize": 11.5, "axes.unicode_minus": False}):
-        figure, ax = plt.subplots(figsize=size, layout="constrained")
+    with plt.rc_context({"font.size": font, "axes.titlesize": 11.5, "axes.unicode_minus": False}):
+        ax = draw(ax=None) if size is None else axes(size=size)
         try:
-            draw(ax=axes(ax))
-            if heading: ax.set_title(title, loc="left")
-            written = io.BytesIO()
-            figure.savefig(written, format="png", dpi=DOTS_PER_INCH)
-        finally: plt.close(figure)
-    return Picture(written.getvalue(), round(size[0]*PIXELS_PER_INCH), title)
+            if size is not None: draw(ax=ax)
+            if heading: ax.figure.suptitle(title, x=.01, ha="left", fontsize=11.5)
+            png = io.BytesIO()
+            ax.figure.savefig(png, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight", pad_inches=.04)   # tight: what reaches beyond the axes is not cut off
+        finally: plt.close(ax.figure)
+    drawn = int.from_bytes(png.getvalue()[16:20], "big")   # the width a PNG declares, in its own pixels
+    return Picture(png.getvalue(), round(drawn*PIXELS_PER_INCH/DOTS_PER_INCH), title)
 
 # %% ../../nbs/deliver/53_parts.ipynb #a9849d4d
 def terms(

@@ -1,0 +1,165 @@
+"The command line from outside: exit codes, one line for what is refused, nothing changed by it."
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+RECORDING = [dict(type=4, data=dict(href="https://shop.example/", width=1280, height=800), timestamp=1_790_000_000_000),
+             dict(type=5, data=dict(tag="session", payload=dict(visitorId="v1", sessionId="s1")), timestamp=1_790_000_000_001),
+             dict(type=5, data=dict(tag="identify", payload=dict(userId="u1", traits=dict(rank="Bronze"))), timestamp=1_790_000_000_002),
+             dict(type=3, data=dict(source=2, type=2, id=1, x=100, y=200), timestamp=1_790_000_001_000)]
+
+
+def crmlab(*argv, cwd=None):
+    "One command in a process of its own: exit code, standard output, lines of standard error."
+    code = "import sys; from crmlab.deliver.cli import main; sys.exit(main())"
+    run = subprocess.run([sys.executable, "-c", code, *map(str, argv)], capture_output=True, text=True, encoding="utf-8", cwd=cwd,
+                         env=os.environ | dict(CRMLAB_LANGUAGE="en", PYTHONIOENCODING="utf-8"), stdin=subprocess.DEVNULL, timeout=120)
+    return run.returncode, run.stdout, run.stderr.splitlines()
+
+
+def contents(folder: Path) -> dict:
+    "Every file of a folder by its hash."
+    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory) -> Path:
+    "A shop made by the command line: new, import; an older import is in it."
+    folder = tmp_path_factory.mktemp("cli")
+    (folder/"one.json").write_text(json.dumps(RECORDING), encoding="utf-8")
+    code, out, err = crmlab("new", folder/"shop", "--name", "花と水", "--ranks", "Bronze", "Royal")
+    assert (code, err) == (0, [])
+    code, out, err = crmlab("import", "rrweb", folder/"one.json", "--into", folder/"shop")
+    assert (code, err) == (0, [])
+    assert "events: read " in out and "+ duplicate 0 + rejected 0" in out
+    return folder/"shop"
+
+
+def test_the_console_script_is_this_function():
+    entry = next(e for e in metadata.entry_points(group="console_scripts") if e.name == "crmlab")
+    assert entry.value == "crmlab.deliver.cli:main"
+
+
+def test_counts_add_up_and_a_second_import_brings_nothing(shop):
+    before = (shop/"manifest.json").read_bytes()
+    code, out, err = crmlab("import", "rrweb", shop.parent/"one.json", "--into", shop)
+    assert (code, err) == (0, [])
+    for line in out.splitlines():
+        table, _, numbers = line.partition(": read ")
+        read, _, rest = numbers.partition(" = ")
+        assert int(read) == sum(int(part.split()[1]) for part in rest.split(" + ")), line
+        assert " kept 0 " in f" {rest} ", line
+    assert (shop/"manifest.json").read_bytes() == before
+
+
+def test_rejected_rows_are_counted_and_their_place_is_printed(shop, tmp_path):
+    (tmp_path/"orders.csv").write_text("order_id,ts,status,revenue,currency\no1,2026-02-01 09:00:00,valid,1千円,JPY\n", encoding="utf-8")
+    code, out, err = crmlab("import", "csv", tmp_path/"orders.csv", "--into", tmp_path/"shop", "--table", "orders")
+    assert (code, err) == (0, [])
+    assert "orders: read 1 = kept 0 + duplicate 0 + rejected 1" in out
+    named = next(line for line in out.splitlines() if line.startswith("rejected rows")).partition(": ")[2]
+    assert "not a number: revenue" in Path(named).read_text(encoding="utf-8")
+
+
+def test_doctor_says_what_is_there(shop):
+    code, out, err = crmlab("doctor", shop)
+    assert (code, err) == (0, [])
+    assert "花と水" in out and "events" in out and "1 of 1 visits (100.0%)" in out
+
+
+FAULTS = {
+    "truncated.json": (json.dumps(RECORDING)[:-40], "rrweb", [], "not complete JSON"),
+    "other.json": ('{"name": "not a recording"}', "rrweb", [], "not an rrweb recording"),
+    "empty.json": ("", "rrweb", [], "empty file"),
+    "empty.csv": ("", "csv", ["--table", "orders"], "empty file"),
+    "no_id.csv": ("ts,status,revenue,currency\n2026-02-01,valid,1,JPY\n", "csv", ["--table", "orders"], "no column for orders.order_id"),
+    "cp932.csv": ("注文番号\n1\n".encode("cp932"), "csv", ["--table", "orders"], "say which encoding"),
+    "no_table.csv": ("order_id\n1\n", "csv", [], "csv needs table="),
+    "tables.csv": ("order_id\n1\n", "csv", ["--table", "ordres"], "orders"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_file_that_is_refused_changes_nothing(shop, tmp_path, name):
+    content, kind, options, message = FAULTS[name]
+    (tmp_path/name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    (tmp_path/"good.json").write_text(json.dumps(RECORDING).replace("v1", "v2"), encoding="utf-8")
+    files = [tmp_path/"good.json", tmp_path/name] if kind == "rrweb" else [tmp_path/name]   # a broken file after a good one
+    before = contents(shop)
+    code, out, err = crmlab("import", kind, *files, "--into", shop, *options)
+    assert (code, out, len(err)) == (1, "", 1), (out, err)
+    assert err[0].startswith("crmlab: ") and message in err[0]
+    if "table" not in name: assert name in err[0]
+    assert contents(shop) == before
+
+
+@pytest.mark.parametrize("argv, message", [
+    (["report", "behavior", "--shop", "{shop}", "--out", "{out}"], "did you mean behaviour?"),
+    (["report", "behaviour", "--shop", "{shop}", "--out", "{out}", "-p", "pgae=/"], "did you mean page?"),
+    (["report", "behaviour", "--shop", "{shop}", "--out", "{out}", "-p", "page"], "write name=value"),
+    (["report", "behaviour", "--shop", "{shop}/nowhere", "--out", "{out}"], "no such shop folder"),
+    (["report", "behaviour", "--shop", "{shop}", "--out", "{shop}/shop.toml/out"], "cannot write there"),
+    (["import", "rrweb", "{shop}/../one.json", "--into", "{shop}/shop.toml/sub"], "cannot write there"),
+    (["new", "{shop}/shop.toml/sub"], "cannot write there"),
+    (["doctor", "{shop}/nowhere"], "no such shop folder")])
+def test_a_command_that_is_refused_says_so_in_one_line(shop, tmp_path, argv, message):
+    out, before = tmp_path/"reports", contents(shop)
+    code, printed, err = crmlab(*(a.format(shop=shop, out=out) for a in argv))
+    assert (code, printed, len(err)) == (1, "", 1), (printed, err)
+    assert err[0].startswith("crmlab: ") and message in err[0]
+    assert contents(shop) == before
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere; run as another user to test permissions")
+def test_a_folder_without_permission_is_named(shop, tmp_path):
+    (tmp_path/"closed").mkdir(mode=0o500)
+    for argv in (["new", tmp_path/"closed/shop"], ["import", "rrweb", shop.parent/"one.json", "--into", tmp_path/"closed/shop"]):
+        code, _, err = crmlab(*argv)
+        assert (code, len(err)) == (1, 1) and "cannot write there" in err[0]
+
+
+def test_a_report_that_fails_leaves_nothing(shop, tmp_path):
+    code, out, err = crmlab("report", "behaviour", "--shop", shop, "--out", tmp_path/"reports", "-p", "by=rank")
+    assert (code, out, len(err)) == (1, "", 1), (out, err)   # one visit: there are no two segments
+    assert "a comparison needs two segments, this shop has Bronze" in err[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("argv", [[], ["dance"], ["import", "rrweb"], ["report", "behaviour"], ["report", "behaviour", "--shop", "x", "--lang", "fr"]])
+def test_a_command_that_is_not_understood_exits_with_2(argv, capsys):
+    from crmlab.deliver.cli import main
+    assert main(argv) == 2
+    assert "usage: crmlab" in capsys.readouterr().err
+
+
+def test_help_shows_examples_and_the_parameters_of_templates(capsys):
+    from crmlab.deliver.cli import main
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert "examples:" in out and "crmlab report behaviour" in out
+    assert main(["report", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "segment to compare with" in out and "control" in out
+
+
+def test_an_interruption_exits_with_130(monkeypatch):
+    from crmlab.deliver import cli
+    def interrupted(*args): raise KeyboardInterrupt
+    monkeypatch.setattr(cli, "_doctor", interrupted)
+    assert cli.main(["doctor", "anything"]) == 130
+
+
+def test_a_bug_of_ours_shows_itself(monkeypatch):
+    from crmlab.deliver import cli
+    def broken(*args): raise RuntimeError("ours")
+    monkeypatch.setattr(cli, "_doctor", broken)
+    with pytest.raises(RuntimeError, match="ours"): cli.main(["doctor", "anything"])
