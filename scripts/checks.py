@@ -72,7 +72,7 @@ def import_direction(root: Path) -> list[str]:
                 if there >= here:
                     why = f"layer {mods[other]['layer']} lies right of {m['layer']}" if there[0] > here[0] else f"{mods[other]['notebook'].name} is not an earlier notebook"
                     problems.append(f"{where} imports {other}: {why}; move the code to the left, or hand it in as an argument")
-    return problems
+    return list(dict.fromkeys(problems))
 
 
 def _public(tree: ast.AST) -> list[str]:
