@@ -96,7 +96,7 @@ def _parse_setting(key, text, source):
     if value is None or not ok(value): raise CrmlabError(f"{source}: {key} = {text!r} is not {wanted}")
     return value
 
-# %% ../nbs/core/00_core.ipynb #19d0e8ce
+# %% ../nbs/core/00_core.ipynb #37fd6a36
 def _settings_file(start):
     "The nearest settings.ini upwards that has a section [crmlab], parsed; (None, {}) when there is none."
     for folder in [start, *start.parents]:
@@ -104,7 +104,7 @@ def _settings_file(start):
         if not path.is_file(): continue
         parser = configparser.ConfigParser(interpolation=None)
         try: parser.read(path, encoding="utf-8")
-        except (configparser.Error, UnicodeDecodeError) as e: raise CrmlabError(f"{path}: {e}; write key = value lines under [crmlab], in UTF-8")
+        except (configparser.Error, UnicodeDecodeError) as e: raise CrmlabError(f"{path}: {e}; write key = value lines under [crmlab], in UTF-8") from e
         if parser.has_section("crmlab"): return path, dict(parser["crmlab"])
     return None, {}
 

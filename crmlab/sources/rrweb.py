@@ -15,15 +15,15 @@ from .web import attributes_of, device_of, order_of, page_path, track_columns, t
 # %% auto #0
 __all__ = ['read_recording', 'Walk', 'read_rrweb']
 
-# %% ../../nbs/sources/21_rrweb.ipynb #88c832b9
+# %% ../../nbs/sources/21_rrweb.ipynb #a03fc3c2
 def _text(path):
     "Content of a JSON file, unzipped where it is zipped."
     try:
         raw = Path(path).read_bytes()
         return (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8-sig")
-    except (EOFError, gzip.BadGzipFile): raise CrmlabError(f"{path}: the gzip file is cut off or damaged; export it again")
-    except UnicodeDecodeError as e: raise CrmlabError(f"{path} byte {e.start}: not UTF-8; export the recording as JSON in UTF-8")
-    except OSError as e: raise CrmlabError(f"{path}: cannot be read ({e.strerror or e}); give a readable file")
+    except (EOFError, gzip.BadGzipFile): raise CrmlabError(f"{path}: the gzip file is cut off or damaged; export it again") from None
+    except UnicodeDecodeError as e: raise CrmlabError(f"{path} byte {e.start}: not UTF-8; export the recording as JSON in UTF-8") from e
+    except OSError as e: raise CrmlabError(f"{path}: cannot be read ({e.strerror or e}); give a readable file") from e
 
 def read_recording(
     path,      # .json or .json.gz: an array of rrweb events, or an object with one under `events`
@@ -33,7 +33,7 @@ def read_recording(
     if not text.strip(): raise CrmlabError(f"{path}: empty file; export the recording again")
     try: events = json.loads(text)
     except json.JSONDecodeError as e:
-        raise CrmlabError(f"{path} line {e.lineno} column {e.colno}: not complete JSON ({e.msg}); export the recording again")
+        raise CrmlabError(f"{path} line {e.lineno} column {e.colno}: not complete JSON ({e.msg}); export the recording again") from e
     if isinstance(events, dict): events = events.get("events")
     if not isinstance(events, list) or not events or not all(isinstance(e, dict) and "type" in e and "timestamp" in e for e in events):
         raise CrmlabError(f"{path}: not an rrweb recording (no array of events with type and timestamp); give files that rrweb's record() made")

@@ -57,13 +57,13 @@ class Table:
         types = pd.DataFrame([{k: str(v) for k,v in self.frame.collect_schema().items()}])
         return f"<p><b>{self.name}</b>: {len(self):,} rows</p>{html_table(pd.concat([types, self.head().astype(object)]))}"
 
-# %% ../../nbs/tables/11_engine.ipynb #8ca4cb42
+# %% ../../nbs/tables/11_engine.ipynb #ca143a1e
 def _parquet(path):
     "A Parquet file or a folder of them as a DuckDB relation."
     files = sorted(map(str, path.rglob("*.parquet"))) if path.is_dir() else [str(path)]
     if not path.exists() or not files: raise CrmlabError(f"{path}: no Parquet file there; give a file, or a folder that holds some")
     try: return connection().read_parquet(files)
-    except duckdb.Error as e: raise CrmlabError(f"{path}: not readable as Parquet ({e})")
+    except duckdb.Error as e: raise CrmlabError(f"{path}: not readable as Parquet ({e})") from e
 
 def _native(obj):
     "What the caller gave, as a DuckDB relation or a polars lazy frame."
