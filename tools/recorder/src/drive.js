@@ -62,7 +62,7 @@ async function drivePage(hand, page, visit, last) {
   }
   await idle(hand, page.dwell - 0.9)
   if (!hand.mobile) await hand.move(...hand.near(30), Math.max(0.2, page.dwell - hand.now / 1000 - 0.05))
-  else await hand.drag(await hand.page.evaluate(() => scrollY > 8 ? scrollY - 6 : scrollY > 0 ? 0 : 6)) // a sign of life on leaving
+  else await hand.drag(await hand.page.evaluate(() => scrollY > 8 ? scrollY - 6 : scrollY > 2 ? 0 : scrollY + 6)) // a sign of life on leaving
   await hand.wait(page.dwell * 1000 - hand.now)
   await hand.wait(600) // the recorder hands over what it has gathered
 }

@@ -6,7 +6,7 @@ import * as world from './world.js'
 
 const sizes = JSON.parse(readFileSync(new URL('sizes.json', import.meta.url), 'utf8')) // measured in the real pages by layouts.js
 const { common, latency } = world
-const linkTo = { list: '#nav-list', top: '.logo', mypage: '#nav-mypage', item: '.card', cart: '#add-to-cart', thanks: '#place-order' }
+const linkTo = { list: '#nav-list', top: 'header .logo', mypage: '#nav-mypage', item: '.card', cart: '#add-to-cart', thanks: '#place-order' }
 const pathOf = { list: '/list', search: '/list', top: '/', mypage: '/mypage', item: '/item', cart: '/cart', thanks: '/thanks' }
 const scrollSeconds = pixels => 0.5 + pixels / 900
 const without = (weights, ...names) => Object.fromEntries(Object.entries(weights).filter(([name]) => !names.includes(name)))
