@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from tqdm import tqdm
@@ -38,17 +39,19 @@ def experiment() -> dict:
 def main() -> None:
     trial = experiment()
     jobs = [("behaviour", lang, dict(shop=SHOP)) for lang in ("ja", "en")] + [("experiment", lang, trial) for lang in ("ja", "en")]
-    written = []
-    with tqdm(total=len(jobs) + 1, desc="importing the demo shop", file=sys.stdout, bar_format="{l_bar}{bar:24}| {n}/{total} [{elapsed}]") as bar:
+    written = {}
+    with tqdm(total=len(jobs) + 1, desc="importing the demo shop", file=sys.stdout, bar_format="{desc:32}|{bar:24}| {n}/{total} [{elapsed}]") as bar:
         counts = import_demo()
-        for template, lang, arguments in jobs:
-            bar.update()
-            bar.set_description(f"report {template} ({lang})")
-            written.append((template, lang, cl.report(template, lang=lang, out=OUT/lang, **arguments).html))
         bar.update()
+        bar.set_description("writing reports")
+        with ThreadPoolExecutor(2) as pool:   # each report runs in a kernel of its own
+            runs = {pool.submit(cl.report, template, lang=lang, out=OUT, progress=False, **arguments): (template, lang) for template, lang, arguments in jobs}
+            for run in as_completed(runs):
+                written[runs[run]] = run.result().html
+                bar.update()
         bar.set_description("done")
     print("\n".join(["", f"Shop folder: {SHOP}", *(f"  {line}" for line in counts), "Reports (open in a browser):",
-                     *(f"  {template:10} {lang}  {path}" for template, lang, path in written)]))
+                     *(f"  {template:10} {lang}  {written[template, lang]}" for template, lang, _ in jobs)]))
 
 
 if __name__ == "__main__":
