@@ -111,13 +111,13 @@ def _read_contrast(result, lang):
     if names: text.append(word("contrast.adjusted", lang, strata=word("contrast.and", lang).join(names)))
     return (" " if lang == "en" else "").join([*text, word("contrast.association", lang)])
 
-# %% ../../nbs/infer/41_contrast.ipynb #0f6700ff
+# %% ../../nbs/infer/41_contrast.ipynb #2189a549
 _MOST = 16   # behaviours in one plot
 
 def _ratio_limits(rows):
     ends = rows[["ratio", "ratio_lo", "ratio_hi"]].to_numpy().ravel()
     ends = np.abs(np.log(ends[np.isfinite(ends) & (ends > 0)]))
-    top = np.exp(np.clip(ends.max() if len(ends) else 1, np.log(1.5), np.log(16)))*1.12
+    top = np.exp(np.clip(ends.max() if len(ends) else 1, np.log(1.5), np.log(10)))*1.12
     return 1/top, top
 
 def _draw_row(ax, k, row, limits, colour, filled):
@@ -126,7 +126,7 @@ def _draw_row(ax, k, row, limits, colour, filled):
     ax.plot(clipped, [k, k], color=colour, lw=2, solid_capstyle="butt")
     ax.plot(dot, k, marker=("<" if dot <= limits[0] else ">" if dot >= limits[1] else "o"), ms=7, mec=colour, mfc=colour if filled else "white", clip_on=False, zorder=3)
 
-# %% ../../nbs/infer/41_contrast.ipynb #ea86d5ba
+# %% ../../nbs/infer/41_contrast.ipynb #a19b9ed2
 def _draw_contrast(result, ax, lang=None):   # ax or None
     from crmlab.plotting import COLOURS, GREY, axes
     from matplotlib.ticker import FixedLocator, NullLocator
@@ -138,8 +138,8 @@ def _draw_contrast(result, ax, lang=None):   # ax or None
         claim = _claim(row)
         _draw_row(ax, k, row, limits, GREY if claim == "unclear" else COLOURS[0], claim == "certain")
         ax.annotate(show(row.est, row.unit, lang, signed=True), (1.02, k), xycoords=("axes fraction", "data"), va="center", fontsize=9)
-    (a, b), ticks = result.sides(lang), [t for t in (1/16, 1/8, 1/4, 1/2, 1, 2, 4, 8, 16) if limits[0] <= t <= limits[1]]
-    if len(ticks) < 3: ticks = [t for t in (.5, .67, .8, 1, 1.25, 1.5, 2) if limits[0] <= t <= limits[1]]
+    (a, b), ticks = result.sides(lang), [t for t in (.1, .2, .5, 1, 2, 5, 10) if limits[0] <= t <= limits[1]]
+    if len(ticks) < 3: ticks = [t for t in (.6, .8, 1, 1.25, 1.6) if limits[0] <= t <= limits[1]]
     ax.set(xscale="log", xlim=limits, ylim=(len(rows) - .4, -.6), yticks=range(len(rows)), xlabel=word("contrast.axis", lang, a=a, b=b),
            yticklabels=[behaviour_name(n, lang, result.meta.get("pages")) for n in rows.behaviour])
     ax.xaxis.set(major_locator=FixedLocator(ticks), minor_locator=NullLocator(), major_formatter=lambda v, _: word("contrast.times", lang, n=f"{v:.3g}"))
