@@ -100,7 +100,7 @@ def _rates(cells, prob, known):
     whole = dict.fromkeys(["n", "visits", "users", "exposed"], "int64")
     return cells.astype(whole if known else {**whole, "exposed": float})[_COLUMNS]
 
-# %% ../../nbs/measure/31_heatmap.ipynb #4fb580bd
+# %% ../../nbs/measure/31_heatmap.ipynb #131f674e
 def _background(ax, result):
     "The page's screenshot, else the outlines of its elements."
     boxes = result.boxes
@@ -125,11 +125,12 @@ def _panel(ax, cells, result, limit):
     mesh = draw(cells.rate.where((cells.n > 0) & cells.lo.notna()), cmap=SEQUENTIAL, vmin=0, vmax=limit)
     if result.meta["fold"] < bottom:
         ax.axhline(result.meta["fold"], color="black", linestyle="--", linewidth=.8)
-        ax.annotate(word("scroll.fold"), (1, result.meta["fold"]), (-3, 2), textcoords="offset points", ha="right", fontsize="x-small")
+        ax.annotate(word("scroll.fold"), (1, result.meta["fold"]), (-3, 2), textcoords="offset points", ha="right", fontsize="x-small",
+                    bbox=dict(facecolor="white", edgecolor="none", alpha=.6, pad=.5))
     ax.set(xlim=(0, 1), ylim=(bottom, 0), xlabel=word("heatmap.across"), xticks=[.25, .5, .75])
     return mesh
 
-# %% ../../nbs/measure/31_heatmap.ipynb #1884688f
+# %% ../../nbs/measure/31_heatmap.ipynb #e211b2a7
 def _size(result, panels):
     "Width and height of a figure whose panels have the page's shape, inches."
     bottom = result.frame.y1.max()
@@ -154,9 +155,10 @@ def _draw_heatmap(result, ax):
         panel.set(ylabel=word("heatmap.down") if i == 0 else "", **({} if i == 0 else dict(yticklabels=[])))
     bar = ax.figure.colorbar(mesh, cax=ax.inset_axes([.95, .2, .015, .6]), label=word(f"heatmap.{m['arguments']['of']}"), format=PercentFormatter(1, decimals=None))
     bar.outline.set_visible(False)
+    if (result.frame.lo.isna() & (result.frame.n > 0)).any(): ax.annotate(word("heatmap.grey", least=settings().min_users), (.94, .14), va="top", fontsize="small", annotation_clip=False)
     return ax
 
-# %% ../../nbs/measure/31_heatmap.ipynb #ab7ef8a1
+# %% ../../nbs/measure/31_heatmap.ipynb #fbc2d99e
 def _place(result, cell, lang):
     "A cell as a reader would say it: the smallest element around its centre, else how far from the left and the top."
     b, x, y = result.boxes, (cell.x0 + cell.x1)/2, (cell.y0 + cell.y1)/2
@@ -167,16 +169,15 @@ def _place(result, cell, lang):
     return word("heatmap.place", lang, x=f"{100*x:.0f}", y=f"{y:,.0f}")
 
 def _read_heatmap(result, lang):
-    m, sure = result.meta, result.frame[(result.frame.n > 0) & result.frame.lo.notna()]
-    told = []
-    for segment in m["segments"]:
-        cells = sure[sure.segment == segment]
-        name = word("heatmap.segment", lang, segment=segment_name(segment, lang), n=f"{result.frame.n[result.frame.segment == segment].sum():,}", visits=f"{m['visits'][segment]:,}")
-        if cells.empty: told.append(word("heatmap.unsure", lang, segment=name)); continue
-        cell = cells.loc[cells.lo.idxmax()]
-        told.append(word("heatmap.item", lang, segment=name, place=_place(result, cell, lang), value=show_interval(cell.rate, cell.lo, cell.hi, "share", lang, prob=m["prob"])))
-    a = m["arguments"]
-    return word(f"heatmap.reading_{a['of']}", lang, page=page_name(result, a["page"], lang), device=known_word(f"device.{a['device']}", a["device"], lang), items=word("heatmap.separator", lang).join(told))
+    f, a, few, between = result.frame, result.meta["arguments"], result.meta["few"], word("heatmap.separator", lang)
+    cells = f[(f.n > 0) & f.lo.notna()]
+    best = cells.loc[cells.groupby("segment", sort=False).lo.idxmax()]
+    name = lambda s: word("heatmap.segment", lang, segment=segment_name(s, lang), n=f"{f.n[f.segment == s].sum():,}", visits=f"{result.meta['visits'][s]:,}")
+    told = between.join(word("heatmap.item", lang, segment=name(c.segment), place=_place(result, c, lang), value=show_interval(c.rate, c.lo, c.hi, "share", lang, prob=result.meta["prob"])) for c in best.itertuples())
+    silent = [s for s in result.meta["segments"] if s not in few and s not in set(best.segment)]
+    parts = [word(f"heatmap.reading_{a['of']}", lang, page=page_name(result, a["page"], lang), device=known_word(f"device.{a['device']}", a["device"], lang), items=told)]*bool(told)
+    parts += [word("heatmap.silent", lang, segments=between.join(map(name, silent)))]*bool(silent) + [word("heatmap.few", lang, segments=between.join(map(name, few)), least=settings().min_users)]*bool(few)
+    return word("visits.space", lang).join(parts)
 
 # %% ../../nbs/measure/31_heatmap.ipynb #fab3b2b2
 @dataclass(frozen=True, eq=False)

@@ -98,9 +98,9 @@ def _read_funnel(result, lang):
                   value=show_interval(r.step_est, r.step_lo, r.step_hi, "share", lang, prob=prob)) for r in result.bottleneck.itertuples()]
     return word("visits.space", lang).join([through, *worst])
 
-# %% ../../nbs/measure/33_journey.ipynb #35469f90
+# %% ../../nbs/measure/33_journey.ipynb #b0e7e93b
 def _draw_funnel(result, ax):
-    "A bar per segment and step with its interval; the number of people at its foot."
+    "A bar per segment and step with its interval and, above it, the number of people."
     from crmlab.plotting import axes, percent_axis, segment_colours
     steps, segments = result.meta["arguments"]["steps"], list(dict.fromkeys(result.frame.segment))
     ax, colours, width = axes(ax, size=(1.6 + 1.5*len(steps), 4)), segment_colours(segments), .84/len(segments)
@@ -109,10 +109,9 @@ def _draw_funnel(result, ax):
         x = np.arange(len(steps)) + width*(i - (len(segments) - 1)/2)
         ax.bar(x, f.est, .94*width, color=colours[segment], alpha=.65, label=segment_name(segment))
         ax.errorbar(x, f.est, yerr=[(f.est - f.lo).clip(lower=0), (f.hi - f.est).clip(lower=0)], fmt="none", ecolor="black", elinewidth=1, capsize=2)
-        for at, n in zip(x, f.n): ax.annotate(f"{n:,}", (at, 0), (0, 4), textcoords="offset points", ha="center", va="bottom", fontsize="small", rotation=90*(len(segments) > 2))
+        for at, top, n in zip(x, f.hi.fillna(f.est), f.n): ax.annotate(f"{n:,}", (at, top), (0, 3), textcoords="offset points", ha="center", va="bottom", fontsize="small", rotation=90*(len(segments) > 2))
     ax.set_xticks(range(len(steps)), [step_name(result, s) for s in steps])
-    ax.set(ylim=(0, 1.02), xlim=(-.5, len(steps) - .5), ylabel=word("funnel.share"))
-    ax.set_title(word("funnel.unit"), loc="left", fontsize="medium")
+    ax.set(ylim=(0, 1.12), yticks=np.arange(0, 1.1, .2), xlim=(-.5, len(steps) - .5), xlabel=word("funnel.unit"), ylabel=word("funnel.share"))
     percent_axis(ax)
     ax.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(segments))
     return ax

@@ -151,7 +151,7 @@ def share_interval(
     est = np.divide(sums.y, sums.x, out=np.full(len(sums), np.nan), where=sums.x > 0)
     return pd.DataFrame(dict(est=est, lo=np.where(few, np.nan, lo), hi=np.where(few, np.nan, hi)), index=sums.index)
 
-# %% ../../nbs/measure/30_visits.ipynb #74a33ad9
+# %% ../../nbs/measure/30_visits.ipynb #a8379b64
 def described(
     events,            # what the caller gave: a Shop knows the names of its pages and the order of its ranks
     frame:pd.DataFrame,# result with a column `segment`
@@ -161,9 +161,10 @@ def described(
     "Frame and `.meta` of a result: order of segments, page names, segments with few people."
     order = segment_order(events, frame.segment)
     frame = frame.sort_values("segment", key=lambda s: s.map(order.index), kind="stable").reset_index(drop=True)
-    few = {s: int(n) for s,n in users.items() if n < settings().min_users}
+    users = {s: int(users[s]) for s in order if s in users}
+    few = {s: n for s,n in users.items() if n < settings().min_users}
     pages = dict(events.settings.pages) if isinstance(events, Shop) else {}
-    return frame, provenance(events, **facts) | dict(segments=order, users={s: int(n) for s,n in users.items()}, few=few, pages=pages)
+    return frame, provenance(events, **facts) | dict(segments=order, users=users, few=few, pages=pages)
 
 def segment_name(segment, lang=None):
     "A segment as a reader calls it."
@@ -305,14 +306,14 @@ def reached(
     total = dense.xs(0, level=1).rename(columns=dict(y="x", yy="xx", users="people"))[["x", "xx", "people"]]
     return dense.join(total, on="segment").reset_index()
 
-# %% ../../nbs/measure/30_visits.ipynb #851330c3
+# %% ../../nbs/measure/30_visits.ipynb #a46855e1
 def _draw_reach(result, ax):
     "One falling line per segment with its band; a dashed line at the median first screen."
     from crmlab.plotting import axes, percent_axis, segment_colours
     ax, colours = axes(ax), segment_colours(list(dict.fromkeys(result.frame.segment)))
     for segment, f in result.frame.groupby("segment", sort=False):
         ax.plot(f.depth, f.est, color=colours[segment], label=word("visits.tick", segment=segment_name(segment), n=f"{f.n.iloc[0]:,.0f}"))
-        ax.fill_between(f.depth, f.lo, f.hi, color=colours[segment], alpha=.2, linewidth=0)
+        ax.fill_between(f.depth, f.lo, f.hi, color=colours[segment], alpha=.15, linewidth=0)
     if result.meta["fold"] < 1:
         ax.axvline(result.meta["fold"], color="black", linestyle="--", linewidth=.8)
         ax.text(result.meta["fold"], 1.01, word("scroll.fold"), ha="center", va="bottom", fontsize="small", transform=ax.get_xaxis_transform())
