@@ -160,7 +160,7 @@ def gap_section(
     figure = [picture(found, title=word("report.behaviour.gap"), size=None, font=10)] if len(tried) else []
     return *figure, reading(text), _gap_table(found), footnote(word("report.behaviour.basis", tried=len(tried), certain=len(sure)))
 
-# %% ../../nbs/deliver/53b_sections.ipynb #09f3a560
+# %% ../../nbs/deliver/53b_sections.ipynb #8e75d7a7
 def _devices(facts, page, device):
     "Devices on which a page was seen, the most used first; an error when it was not, or not on the one asked for."
     seen = facts.seen[facts.seen.page == page].groupby("device").n.sum().sort_index().sort_values(ascending=False, kind="stable")
@@ -185,8 +185,8 @@ def first_view_section(
     _devices(facts, page, None)
     if page not in facts.landings: return (notice(word("report.behaviour.no_landing", page=page)),)
     result = first_view(shop, page=page, by=by, prob=prob)
-    size = (6.6, 1.7 + .62*result.frame.segment.nunique())
-    return picture(result, title=_named("report.behaviour.first_view_title", shop, page), size=size), reading(result.text())
+    size = (4.8, 1.5 + .55*result.frame.segment.nunique())
+    return picture(result, title=_named("report.behaviour.first_view_title", shop, page), size=size, font=9.5), reading(result.text())
 
 # %% ../../nbs/deliver/53b_sections.ipynb #4251ca56
 def scroll_section(
@@ -229,7 +229,7 @@ def map_section(
         parts += [picture(result, title=_named("report.behaviour.map_title", shop, page, d), size=None, heading=True, font=10), reading(result.text())]
     return (*parts, footnote(word("report.behaviour.map_note")))
 
-# %% ../../nbs/deliver/53b_sections.ipynb #1627f7f2
+# %% ../../nbs/deliver/53b_sections.ipynb #238561bd
 PURCHASE_STEPS = ("page_view", "view_item", "add_to_cart", "begin_checkout", "purchase")   # the steps of a shop, where its tracker sends them
 
 def funnel_section(
@@ -244,7 +244,7 @@ def funnel_section(
     steps = list(steps) if steps else [s for s in PURCHASE_STEPS if s in set(facts.seen.event)]
     if len(steps) < 2: return (notice(word("report.behaviour.no_steps")),)
     result = funnel(shop, steps=steps, by=by, prob=prob)
-    return picture(result, title=word("report.behaviour.funnel"), size=(6.4, 4.2)), reading(result.text())
+    return picture(result, title=word("report.behaviour.funnel"), size=(4.9, 3.7), font=9.5), reading(result.text())
 
 # %% ../../nbs/deliver/53b_sections.ipynb #00a757b8
 _ALWAYS = ("visit", "known_member", "segment", "interval", "certain", "possible")   # terms that every report uses
