@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import crmlab as cl
 
 START = pd.Timestamp("2026-10-01T00:00:00Z")
-few = hypothesis_settings(max_examples=6, deadline=None)
+few = hypothesis_settings(max_examples=4, deadline=None)
 KEY = ["segment", "device", "source"]
 PRODUCTS = ["yy", "xy", "yx", "xx"]
 COLUMNS = ["behaviour", "unit", *KEY, *(f"{k}_2" for k in KEY), "n", "y", "x", *PRODUCTS]

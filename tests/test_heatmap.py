@@ -12,7 +12,7 @@ import crmlab as cl
 
 START = pd.Timestamp("2026-10-01T00:00:00Z")
 ENGINES = {"duckdb": lambda f: f, "polars": lambda f: pl.from_pandas(f).lazy()}
-few = hypothesis_settings(max_examples=8, deadline=None)
+few = hypothesis_settings(max_examples=5, deadline=None)
 COLUMNS = ["segment", "col", "row", "x0", "x1", "y0", "y1", "n", "visits", "users", "exposed", "rate", "lo", "hi", "per_visit"]
 W, H = 1000., 1300.   # a page whose height is no multiple of the row
 

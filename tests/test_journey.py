@@ -12,7 +12,7 @@ import crmlab as cl
 
 START = pd.Timestamp("2026-10-01T00:00:00Z")
 ENGINES = {"duckdb": lambda f: f, "polars": lambda f: pl.from_pandas(f).lazy()}
-few = hypothesis_settings(max_examples=10, deadline=None)
+few = hypothesis_settings(max_examples=6, deadline=None)
 COLUMNS = ["segment", "step", "n", "est", "lo", "hi", "step_est", "step_lo", "step_hi"]
 STEPS = ["page:/list", "view_item", "add_to_cart", "purchase"]
 

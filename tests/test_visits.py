@@ -12,7 +12,7 @@ import crmlab as cl
 
 START = pd.Timestamp("2026-10-01T00:00:00Z")
 ENGINES = {"duckdb": lambda f: f, "polars": lambda f: pl.from_pandas(f).lazy()}
-few = hypothesis_settings(max_examples=8, deadline=None)
+few = hypothesis_settings(max_examples=5, deadline=None)
 
 EVENT = st.tuples(st.sampled_from("vw"), st.integers(0, 200), st.sampled_from(["page_view", "click", "scroll", "purchase", "page_leave"]),
                   st.sampled_from(["/", "/list", "/item"]), st.sampled_from([None, 30., 400.]), st.sampled_from([None, "m1", "m2"]))
