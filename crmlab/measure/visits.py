@@ -217,7 +217,7 @@ def _first_view_rows(lazy, page):
     outcomes = {"exit": left, "pass": passed, "act": ~left & ~passed}
     return nw.concat([landed.select("segment", "cluster", metric=nw.lit(m), y=y.cast(nw.Int64), x=nw.lit(1)) for m,y in outcomes.items()])
 
-# %% ../../nbs/measure/30_visits.ipynb #c5b4f80d
+# %% ../../nbs/measure/30_visits.ipynb #bd206eea
 def _draw_first_view(result, ax):
     "A dot with its interval per segment and outcome."
     from crmlab.plotting import COLOURS, axes, percent_axis
@@ -231,7 +231,7 @@ def _draw_first_view(result, ax):
     ax.set_yticks(range(len(segments)), [word("visits.tick", segment=segment_name(s), n=f"{n[s]:,.0f}") for s in segments])
     ax.set(xlim=(0, 1), xlabel=word("visits.of_landing", page=page_name(result, result.meta["arguments"]["page"])), ylim=(len(segments) - .5, -.5))
     percent_axis(ax, "x")
-    ax.legend(loc="upper center", bbox_to_anchor=(.5, 1.14), ncols=3, frameon=False)
+    ax.legend(loc="lower center", bbox_to_anchor=(.5, 1), ncols=3, frameon=False, fontsize="small", columnspacing=1, handletextpad=.4)
     return ax
 
 def _read_first_view(result, lang):
