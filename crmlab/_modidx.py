@@ -146,6 +146,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'crmlab.deliver.trials._ranked': ('deliver/trials.html#_ranked', 'crmlab/deliver/trials.py'),
                                        'crmlab.deliver.trials._read_file': ('deliver/trials.html#_read_file', 'crmlab/deliver/trials.py'),
                                        'crmlab.deliver.trials._relative': ('deliver/trials.html#_relative', 'crmlab/deliver/trials.py'),
+                                       'crmlab.deliver.trials._said': ('deliver/trials.html#_said', 'crmlab/deliver/trials.py'),
                                        'crmlab.deliver.trials._span': ('deliver/trials.html#_span', 'crmlab/deliver/trials.py'),
                                        'crmlab.deliver.trials.higher_is_better': ( 'deliver/trials.html#higher_is_better',
                                                                                    'crmlab/deliver/trials.py'),

@@ -12,8 +12,8 @@ import pandas as pd
 from ..core import word
 
 # %% auto #0
-__all__ = ['DOTS_PER_INCH', 'PIXELS_PER_INCH', 'speak', 'Part', 'reading', 'paragraph', 'footnote', 'notice', 'title_block',
-           'conclusion_box', 'data_table', 'Picture', 'picture', 'terms']
+__all__ = ['DOTS_PER_INCH', 'PIXELS_PER_INCH', 'speak', 'Part', 'reading', 'paragraph', 'heading', 'footnote', 'notice',
+           'title_block', 'conclusion_box', 'data_table', 'Picture', 'picture', 'terms']
 
 # %% ../../nbs/deliver/53_parts.ipynb #ccec8d66
 def speak(
@@ -23,7 +23,7 @@ def speak(
     word("unit.share", lang)
     os.environ["CRMLAB_LANGUAGE"] = lang
 
-# %% ../../nbs/deliver/53_parts.ipynb #e01152fa
+# %% ../../nbs/deliver/53_parts.ipynb #e7fd0ddd
 @dataclass(frozen=True)
 class Part:
     "A piece of a report; shown as HTML."
@@ -43,6 +43,12 @@ def paragraph(
 ) -> Part:
     "A paragraph."
     return Part(f"<p>{_safe(text)}</p>")
+
+def heading(
+    text:str,   # title of a section
+) -> Part:
+    "The heading of a section that not every report has; others stand in the template's Markdown."
+    return Part(f"<h2>{_safe(text)}</h2>")
 
 def footnote(
     text:str,   # what the figures rest on

@@ -121,7 +121,7 @@ def _failed(name, notebook, error):
     if error.ename != "CrmlabError": reason = f"{error.ename}: {reason}; run the template cell by cell in JupyterLab to look closer"
     return CrmlabError(f"report {name}, “{_heading(notebook, index)}”: {reason}")
 
-# %% ../../nbs/deliver/54_report.ipynb #bebc0730
+# %% ../../nbs/deliver/54_report.ipynb #a4c9b382
 def _execute(notebook, name, parameters, written, progress):
     "Run a notebook in a fresh kernel of this interpreter and write it to `written`."
     import papermill
@@ -133,13 +133,14 @@ def _execute(notebook, name, parameters, written, progress):
     bar = dict(desc=name, leave=False) if (sys.stderr.isatty() if progress is None else progress) else False
     try:
         return papermill.execute_notebook(notebook, str(written), parameters, kernel_name="python3", language="python", progress_bar=bar,
-                                          request_save_on_cell_execute=False, config=config)
+                                          request_save_on_cell_execute=False, config=config,
+                                          extra_arguments=["--IPKernelApp.log_level=50"])   # a kernel that is told to stop says so on our standard error
     except papermill.PapermillExecutionError as e: raise _failed(name, notebook, e) from e
     except DeadKernelError as e: raise CrmlabError(f"report {name}: its kernel died, most likely for want of memory; lower memory_limit in settings.ini, or free some") from e
     finally:
         if sockets: sockets.cleanup()
 
-# %% ../../nbs/deliver/54_report.ipynb #b0968c0f
+# %% ../../nbs/deliver/54_report.ipynb #98226edd
 def _moment(zone, lang):
     "Now, as a reader writes it."
     now = datetime.now(ZoneInfo(zone))
@@ -152,7 +153,7 @@ def _provenance(source, name, parameters, lang):
     versions = {p: version_of(p) for p in ("crmlab", "duckdb", "narwhals", "numpy", "pandas", "scipy")} | dict(python=sys.version.split()[0])
     own = settings()
     prob = parameters.get("prob") or own.prob
-    facts = dict(shop=source.name, data=source.fingerprint, template=name, parameters=parameters, prob=f"{100*prob:g}%" if isinstance(prob, (int, float)) else str(prob),
+    facts = dict(shop=source.name, data=source.fingerprint, template=name, parameters={k: v for k,v in parameters.items() if v is not None}, prob=f"{100*prob:g}%" if isinstance(prob, (int, float)) else str(prob),
                  seed=parameters.get("seed") or own.seed, versions=versions, made=_moment(source.timezone, lang))
     return nbformat.v4.new_markdown_cell(f"## {word('provenance.title', lang)}\n\n{provenance_box(facts, lang=lang)}")
 
@@ -178,7 +179,7 @@ def _publish(made, out):
     except OSError as e: raise CrmlabError(f"{out}: cannot write there ({e.strerror}); choose a folder you may write to") from e
     return ReportFiles(*(out/file.name for file in made))
 
-# %% ../../nbs/deliver/54_report.ipynb #8592424a
+# %% ../../nbs/deliver/54_report.ipynb #99049137
 def report(
     template,                  # name of a template (behaviour, experiment), or the path of a notebook
     *,
@@ -193,6 +194,7 @@ def report(
     path, name = template_path(template), Path(str(template)).stem
     title = known_word(f"report.{name}.title", name, lang) if word("provenance.shop", lang) else name
     values, source = _check_parameters(template, params or {}), source_of(shop)
+    source = source._replace(name=known_word(f"report.dataset.{source.label}", source.name, lang))
     out = Path("reports/out" if out is None else out)
     with _beside(out) as folder:
         files = ReportFiles(*(folder/f"{name}-{source.label}-{lang}{suffix}" for suffix in (".ipynb", ".html")))
