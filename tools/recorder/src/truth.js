@@ -51,6 +51,7 @@ export function truth({ people = 20000, shops = 800 } = {}) {
   const [a, b] = ['Bronze', 'Royal'].map(rank => population(rank, people))
   const rows = Object.keys(a).map(key => {
     const left = ratio(a[key]), right = ratio(b[key])
+    if (isNull.has(key) && Math.abs(right.value - left.value) > 4 * Math.hypot(left.se, right.se)) throw new Error(`${key} should be equal by construction: ${left.value}, ${right.value}`)
     return { kind: 'behaviour', key, segment: 'rank', a: 'Bronze', b: 'Royal', value: isNull.has(key) ? 0 : right.value - left.value, se: isNull.has(key) ? 0 : Math.hypot(left.se, right.se), is_null: isNull.has(key), left, right }
   })
   const exposed = Array.from({ length: shops }, (_, index) => units(withFacts(planShop(`${seed}-shop-${index}`)))).flat()
