@@ -79,13 +79,13 @@ def behaviour_name(
     shown = known_word(f"behaviour.events.{detail}", detail, lang) if kind == "event" else (pages or {}).get(detail, detail)
     return known_word(f"behaviour.{kind}_of", name, lang).replace("{detail}", shown)
 
-# %% ../../nbs/infer/41_contrast.ipynb #d2659db0
+# %% ../../nbs/infer/41_contrast.ipynb #5417c7ff
 def certainty(
-    p:float,               # probability of the stated sign
-    flagged:bool=True,     # stands among many comparisons; True for a single one
-) -> str:                  # certain, possible or unclear
-    "The class of wording a probability deserves: at least 95 % and flagged, at least 80 %, or less."
-    if flagged and p >= .95: return "certain"
+    p:float,                   # probability of the stated sign
+    flagged:bool|None=None,    # among many comparisons: whether it stands; None for a single one
+) -> str:                      # certain, possible or unclear
+    "The class of wording: flagged (a single comparison: at least 95 %), at least 80 %, or less."
+    if (p >= .95 if flagged is None else flagged): return "certain"
     return "possible" if p >= .8 else "unclear"
 
 # %% ../../nbs/infer/41_contrast.ipynb #79b4e561
