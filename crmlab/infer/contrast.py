@@ -176,7 +176,7 @@ def _sides(cells, a, b):
     if a is None and not others: raise CrmlabError(f"contrast: {b!r} is the only segment, so there is no rest to compare it with; check `by` of behaviours()")
     return np.select([cells.segment == b, cells.segment.isin([a] if a is not None else others)], [1, 0], -1)
 
-# %% ../../nbs/infer/41_contrast.ipynb #effd5bbd
+# %% ../../nbs/infer/41_contrast.ipynb #1bddc241
 def _margin(min_effect, unit):
     "The difference that does not matter, in the behaviour's unit."
     margin = min_effect.get(unit, 0) if isinstance(min_effect, dict) else min_effect
@@ -186,11 +186,10 @@ def _margin(min_effect, unit):
 def _one_behaviour(g, unit, prob, margin, least):
     "Result row of one behaviour, or its counts with a note on why there is none."
     kept, share = common(g)
-    seen = kept if share else g
-    n_a, n_b = (people(seen.shared[np.ix_(seen.side == s, seen.side == s)]) for s in (0, 1))
-    row = dict(n_a=n_a, n_b=n_b, kept=share, note="")
+    compared = [people(kept.shared[np.ix_(kept.side == s, kept.side == s)]) for s in (0, 1)]
+    row = dict(zip(("n_a", "n_b"), g.members or compared)) | dict(kept=share, note="")
     if not share: return row | dict(note=word("contrast.note.apart"))
-    if min(n_a, n_b) < least: return row | dict(note=word("contrast.note.few", n=least))
+    if min(compared) < least: return row | dict(note=word("contrast.note.few", n=least))
     row |= compare(kept, share=unit == "share", prob=prob, margin=margin)
     if "p" not in row: return row | dict(note=word("contrast.note.constant"))
     return row | (dict(note=word("contrast.note.left_out", n=f"{100*(1 - share):.0f}")) if share < .995 else {})
@@ -213,7 +212,7 @@ def _with_shrinkage(rows, prob):
     order = np.lexsort((rows.behaviour, np.nan_to_num(p, nan=2), np.nan_to_num(added[3], nan=2), ~rows.flagged))
     return rows.iloc[order].reset_index(drop=True)
 
-# %% ../../nbs/infer/41_contrast.ipynb #f9ce1206
+# %% ../../nbs/infer/41_contrast.ipynb #37a75298
 def contrast(
     behaviours,                           # table that `behaviours` gives: one row per behaviour and pair of cells
     *,
@@ -229,10 +228,11 @@ def contrast(
     rows, cells, i, j = pair_rows(behaviours, adjust)
     side = _sides(cells, a, b)
     stratum = pd.MultiIndex.from_frame(cells[list(adjust)]).factorize()[0] if adjust else np.zeros(len(cells), int)
-    arrays = {c: rows[c].to_numpy(float) for c in ("y", "x", *SUMS)}
+    segment, given = cells.segment.factorize()[0], ["y", "x", *SUMS, *(["people"] if "people" in rows else [])]
+    arrays = {c: rows[c].to_numpy(float) for c in given}
     made = []
     for (name, unit), at in rows.groupby(["behaviour", "unit"], sort=False).indices.items():
-        g = grouped({c: v[at] for c,v in arrays.items()}, i[at], j[at], side, stratum)
+        g = grouped({c: v[at] for c,v in arrays.items()}, i[at], j[at], side, stratum, segment)
         made.append(dict(behaviour=name, unit=unit, adjusted=", ".join(adjust)) | _one_behaviour(g, unit, prob, _margin(min_effect, unit), least))
     frame = _with_shrinkage(pd.DataFrame(made, columns=[*_FOUND, "kept"]), prob)
     meta = provenance(behaviours, prob=prob, rows=dict(pairs=len(rows), behaviours=len(frame)), b=b, a=a, min_effect=min_effect, adjust=adjust)
