@@ -108,6 +108,15 @@ def _socket_folder():
     short = next((p for p in places if len(p) < 60 and os.access(p, os.W_OK)), None)
     return short and tempfile.TemporaryDirectory(dir=short, prefix="crmlab-")
 
+# %% ../../nbs/deliver/54_report.ipynb #970fa1e4
+def _kernel_manager(log):
+    "A class of kernel managers whose kernels write their standard error to a file."
+    from jupyter_client.manager import AsyncKernelManager
+    class Quiet(AsyncKernelManager):
+        async def start_kernel(self, **options):
+            with open(log, "wb") as file: await super().start_kernel(**options | dict(stderr=file))
+    return Quiet
+
 # %% ../../nbs/deliver/54_report.ipynb #5014036d
 def _heading(notebook, index):
     "The heading above a cell."
@@ -121,22 +130,23 @@ def _failed(name, notebook, error):
     if error.ename != "CrmlabError": reason = f"{error.ename}: {reason}; run the template cell by cell in JupyterLab to look closer"
     return CrmlabError(f"report {name}, “{_heading(notebook, index)}”: {reason}")
 
-# %% ../../nbs/deliver/54_report.ipynb #a4c9b382
+# %% ../../nbs/deliver/54_report.ipynb #34d540fd
 def _execute(notebook, name, parameters, written, progress):
     "Run a notebook in a fresh kernel of this interpreter and write it to `written`."
     import papermill
     from nbclient.exceptions import DeadKernelError
     from traitlets.config import Config
-    config, sockets = Config(), _socket_folder()
+    config, sockets, said = Config(), _socket_folder(), written.with_suffix(".log")
     config.KernelSpecManager.kernel_dirs = []
     if sockets: config.KernelManager.update(transport="ipc", ip=f"{sockets.name}/k")
     bar = dict(desc=name, leave=False) if (sys.stderr.isatty() if progress is None else progress) else False
     try:
         return papermill.execute_notebook(notebook, str(written), parameters, kernel_name="python3", language="python", progress_bar=bar,
-                                          request_save_on_cell_execute=False, config=config,
-                                          extra_arguments=["--IPKernelApp.log_level=50"])   # a kernel that is told to stop says so on our standard error
+                                          request_save_on_cell_execute=False, config=config, kernel_manager_class=_kernel_manager(said))
     except papermill.PapermillExecutionError as e: raise _failed(name, notebook, e) from e
-    except DeadKernelError as e: raise CrmlabError(f"report {name}: its kernel died, most likely for want of memory; lower memory_limit in settings.ini, or free some") from e
+    except DeadKernelError as e:
+        last = (said.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["no message"])[-1]
+        raise CrmlabError(f"report {name}: its kernel died, most likely for want of memory ({last}); lower memory_limit in settings.ini, or free some") from e
     finally:
         if sockets: sockets.cleanup()
 
