@@ -130,7 +130,7 @@ def test_a_folder_without_permission_is_named(shop, tmp_path):
 def test_a_report_that_fails_leaves_nothing(shop, tmp_path):
     code, out, err = crmlab("report", "behaviour", "--shop", shop, "--out", tmp_path/"reports", "-p", "by=rank")
     assert (code, out, len(err)) == (1, "", 1), (out, err)   # one visit: there are no two segments
-    assert "a comparison needs two segments, this shop has Bronze" in err[0]
+    assert "a comparison needs two segments" in err[0]
     assert list(tmp_path.iterdir()) == []
 
 

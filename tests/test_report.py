@@ -161,7 +161,7 @@ def test_the_kernel_is_this_interpreter(users, tmp_path):
 
 
 def test_parameters_arrive_as_they_were_given(users, tmp_path):
-    template = notebook(tmp_path/"p.ipynb", "steps = None  # list\nname = ''  # text", "print(repr(steps), repr(name), repr(shop), repr(lang))")
+    template = notebook(tmp_path/"p.ipynb", "shop = ''\nlang = ''\nsteps = None  # list\nname = ''  # text", "print(repr(steps), repr(name), repr(shop), repr(lang))")
     done = cl.report(template, shop=users, lang="en", params=dict(steps=["/", 'a"b'], name="会員's"), out=tmp_path/"out").notebook
     expected = " ".join(map(repr, (["/", 'a"b'], "会員's", str(users), "en")))
     assert cells(done)[-2]["outputs"][0]["text"][0].strip() == expected
