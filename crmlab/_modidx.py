@@ -172,6 +172,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'crmlab.infer.compare._df': ('infer/compare.html#_df', 'crmlab/infer/compare.py'),
                                       'crmlab.infer.compare._fieller': ('infer/compare.html#_fieller', 'crmlab/infer/compare.py'),
                                       'crmlab.infer.compare._levels': ('infer/compare.html#_levels', 'crmlab/infer/compare.py'),
+                                      'crmlab.infer.compare._members': ('infer/compare.html#_members', 'crmlab/infer/compare.py'),
                                       'crmlab.infer.compare._per_member': ('infer/compare.html#_per_member', 'crmlab/infer/compare.py'),
                                       'crmlab.infer.compare._quantile': ('infer/compare.html#_quantile', 'crmlab/infer/compare.py'),
                                       'crmlab.infer.compare._share_variances': ( 'infer/compare.html#_share_variances',

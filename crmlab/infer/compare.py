@@ -14,9 +14,9 @@ from ..tables.engine import collect, scan
 from ..tables.shop import UNKNOWN
 
 # %% auto #0
-__all__ = ['SUMS', 'pair_table', 'pair_rows', 'Groups', 'grouped', 'people', 'common', 'compare']
+__all__ = ['SUMS', 'pair_table', 'pair_rows', 'Groups', 'people', 'grouped', 'common', 'compare']
 
-# %% ../../nbs/infer/40b_compare.ipynb #fe6be9d6
+# %% ../../nbs/infer/40b_compare.ipynb #19b7d47f
 SUMS = dict(yy="yy", xy="yx", yx="xy", xx="xx", n="n")   # a product of two cells, and the same product seen from the other
 
 def _per_member(member, cell, values, shape):
@@ -30,7 +30,7 @@ def pair_table(
     cluster:str,             # who: rows of one cluster belong together
     units:dict,              # behaviour column → its unit: share for 0–1, s, page …
     strata:tuple=(),         # columns to make equal later
-) -> pd.DataFrame:           # behaviour, unit, segment, strata…, segment_2, strata_2…, n, y, x, yy, xy, yx, xx
+) -> pd.DataFrame:           # behaviour, unit, segment, strata…, segment_2, strata_2…, n, people (in both segments), y, x, yy, xy, yx, xx
     "Sums and cross-products over clusters of every behaviour and pair of cells, as `contrast` takes them."
     need(rows, cluster, "segment", *strata, *units, who="pair_table")
     keys = ["segment", *strata]
@@ -39,14 +39,17 @@ def pair_table(
     shape = (member.max() + 1, len(cells))
     X = _per_member(member, code, 1., shape)
     i, j = np.nonzero(X.T @ X)
+    segment = cells.segment.factorize()[0]
+    inside = _per_member(member, segment[code], 1., (len(X), segment.max() + 1)) > 0
+    people = (inside.T.astype(float) @ inside)[segment[i], segment[j]]
     def sums(name):
         Y = _per_member(member, code, rows[name], shape)
-        products = dict(n=(X > 0).astype(float).T @ (X > 0), yy=Y.T @ Y, xy=X.T @ Y, yx=Y.T @ X, xx=X.T @ X)
-        return dict(y=Y.sum(0)[i], x=X.sum(0)[i]) | {k: v[i, j] for k,v in products.items()}
+        products = dict(n=(X > 0).T.astype(float) @ (X > 0), yy=Y.T @ Y, xy=X.T @ Y, yx=Y.T @ X, xx=X.T @ X)
+        return dict(y=Y.sum(0)[i], x=X.sum(0)[i], people=people) | {k: v[i, j] for k,v in products.items()}
     made = [sums(name) for name in units]
     named = {k: np.repeat(list(v), len(i)) for k,v in dict(behaviour=units.keys(), unit=units.values()).items()}
     placed = {f"{k}{end}": np.tile(cells[k].to_numpy(object)[at], len(units)) for end, at in (("", i), ("_2", j)) for k in keys}
-    return pd.DataFrame(named | placed | {k: np.concatenate([m[k] for m in made]) for k in ("n", "y", "x", *list(SUMS)[:4])})
+    return pd.DataFrame(named | placed | {k: np.concatenate([m[k] for m in made]) for k in ("n", "people", "y", "x", *list(SUMS)[:4])})
 
 # %% ../../nbs/infer/40b_compare.ipynb #ca851f6e
 def pair_rows(
@@ -63,7 +66,7 @@ def pair_rows(
     cells = cells.to_frame(index=False).set_axis(first.columns, axis=1)
     return rows, cells, codes[:len(rows)], codes[len(rows):]
 
-# %% ../../nbs/infer/40b_compare.ipynb #dc44e435
+# %% ../../nbs/infer/40b_compare.ipynb #f8794b8b
 @dataclass(frozen=True, eq=False)
 class Groups:
     "Sums of one behaviour over members: groups are (side a, strata), then (side b, strata)."
@@ -75,15 +78,35 @@ class Groups:
     shared:np.ndarray  # (cells, cells) members in both cells
     side:np.ndarray    # side of each cell: 0, 1, or −1 for neither
     stratum:np.ndarray # stratum of each cell
+    members:tuple|None # of side a and b, when the table counts people per segment
 
-# %% ../../nbs/infer/40b_compare.ipynb #64b5c276
+# %% ../../nbs/infer/40b_compare.ipynb #4de3f217
+def people(
+    shared:np.ndarray,  # (parts, parts) members in both
+) -> int:
+    "Members in at least one part, from members in each and in each pair."
+    single, double = np.trace(shared), np.triu(shared, 1).sum()
+    if single == 0: return 0
+    r = 1 + np.floor(2*double/single)
+    return int(round(2*single/(r + 1) - 2*double/(r*(r + 1))))
+
+def _members(counts, first, second, side):
+    "Members of side a and of side b from people in both segments of each row."
+    shared, segments = np.zeros((max(first.max(), second.max()) + 1,)*2), [np.unique(first[side == s]) for s in (0, 1)]
+    shared[second, first] = counts   # one order of a pair may be missing
+    shared[first, second] = counts
+    return tuple(people(shared[np.ix_(own, own)]) for own in segments)
+
+# %% ../../nbs/infer/40b_compare.ipynb #a56230d5
 def grouped(
-    rows:dict,           # arrays y, x, yy, xy, yx, xx, n of one behaviour
+    rows:dict,           # arrays y, x, yy, xy, yx, xx, n, (people) of one behaviour
     i, j,                # cells of each row
     side:np.ndarray,     # of all cells: 0 is a, 1 is b, −1 neither
     stratum:np.ndarray,  # of all cells, as codes
+    segment:np.ndarray,  # of all cells, as codes
 ) -> Groups:
     "Matrices over groups from the rows of one behaviour."
+    members = _members(rows["people"], segment[i], segment[j], side[i]) if "people" in rows else None
     used, codes = np.unique(np.concatenate([i, j]), return_inverse=True)
     i, j, size = codes[:len(i)], codes[len(i):], len(used)
     cell = {}
@@ -96,19 +119,9 @@ def grouped(
     to_group[(side*strata + stratum)[side >= 0], np.flatnonzero(side >= 0)] = 1
     own = i == j
     y, x = (to_group @ np.bincount(i[own], rows[v][own], size) for v in ("y", "x"))
-    return Groups(y.reshape(2, -1), x.reshape(2, -1), *(to_group @ cell[k] @ to_group.T for k in ("yy", "xy", "xx")), cell["n"], side, stratum)
+    return Groups(y.reshape(2, -1), x.reshape(2, -1), *(to_group @ cell[k] @ to_group.T for k in ("yy", "xy", "xx")), cell["n"], side, stratum, members)
 
-# %% ../../nbs/infer/40b_compare.ipynb #eebffa86
-def people(
-    shared:np.ndarray,  # (cells, cells) members in both
-) -> int:
-    "Members in at least one cell, from members in each and in each pair."
-    single, double = np.trace(shared), np.triu(shared, 1).sum()
-    if single == 0: return 0
-    r = 1 + np.floor(2*double/single)
-    return int(round(2*single/(r + 1) - 2*double/(r*(r + 1))))
-
-# %% ../../nbs/infer/40b_compare.ipynb #3e9d251e
+# %% ../../nbs/infer/40b_compare.ipynb #9f8aa5ca
 def common(
     g:Groups,
 ) -> tuple:   # (groups, share of Σx kept)
@@ -117,7 +130,7 @@ def common(
     at = np.flatnonzero(np.tile(ok, 2))
     inside = np.append(ok, False)[g.stratum] & (g.side >= 0)
     kept = Groups(g.y[:, ok], g.x[:, ok], *(m[np.ix_(at, at)] for m in (g.yy, g.xy, g.xx)),
-                   g.shared[np.ix_(inside, inside)], g.side[inside], g.stratum[inside])
+                   g.shared[np.ix_(inside, inside)], g.side[inside], g.stratum[inside], g.members)
     return kept, g.x[:, ok].sum()/max(g.x.sum(), 1e-300)
 
 # %% ../../nbs/infer/40b_compare.ipynb #a08e7039
