@@ -83,6 +83,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'crmlab.deliver.report._kernel_manager': ( 'deliver/report.html#_kernel_manager',
                                                                                   'crmlab/deliver/report.py'),
                                        'crmlab.deliver.report._moment': ('deliver/report.html#_moment', 'crmlab/deliver/report.py'),
+                                       'crmlab.deliver.report._portable': ('deliver/report.html#_portable', 'crmlab/deliver/report.py'),
                                        'crmlab.deliver.report._provenance': ('deliver/report.html#_provenance', 'crmlab/deliver/report.py'),
                                        'crmlab.deliver.report._publish': ('deliver/report.html#_publish', 'crmlab/deliver/report.py'),
                                        'crmlab.deliver.report._socket_folder': ( 'deliver/report.html#_socket_folder',

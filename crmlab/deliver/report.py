@@ -66,7 +66,7 @@ def _check_parameters(template, params):
         except TypeError: raise CrmlabError(f"parameter {name} is a {type(value).__name__}; give text, a number, or a list of these") from None
     return {n: default for n,(default, _) in allowed.items()} | params
 
-# %% ../../nbs/deliver/54_report.ipynb #a3fb1c61
+# %% ../../nbs/deliver/54_report.ipynb #1ee618c8
 class Source(NamedTuple):
     "What a report is about."
     given:str         # text that the template gets
@@ -78,6 +78,11 @@ class Source(NamedTuple):
 def _file_hash(path):
     with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()[:12]
 
+def _portable(path):
+    "A path below the working directory without what lies above it: no folder of this machine stands in a delivered notebook."
+    path, here = Path(path), Path.cwd()
+    return path.relative_to(here).as_posix() if path.is_absolute() and path.is_relative_to(here) else str(path)
+
 def source_of(
     shop,       # Shop, shop folder, name of a data set, or path of a CSV or Parquet file
 ) -> Source:
@@ -86,10 +91,10 @@ def source_of(
     if isinstance(shop, str) and shop in DATASETS and not Path(shop).exists():
         return Source(shop, shop, DATASETS[shop].about, DATASETS[shop].sha256[:12], own.timezone)
     if not isinstance(shop, Shop):
-        if Path(shop).is_file(): return Source(str(shop), Path(shop).stem, Path(shop).name, _file_hash(shop), own.timezone)
+        if Path(shop).is_file(): return Source(_portable(shop), Path(shop).stem, Path(shop).name, _file_hash(shop), own.timezone)
         if not Path(shop).exists(): raise CrmlabError(f"{shop}: no such shop folder, file or data set; give a folder that import_data wrote into, or one of: {', '.join(DATASETS)}")
         shop = open_shop(shop)
-    return Source(str(shop.path), shop.path.resolve().name, shop.settings.name, shop.fingerprint, shop.settings.timezone)
+    return Source(_portable(shop.path), shop.path.resolve().name, shop.settings.name, shop.fingerprint, shop.settings.timezone)
 
 # %% ../../nbs/deliver/54_report.ipynb #4d857d87
 def _worded(notebook, lang):
