@@ -14,7 +14,7 @@ START = pd.Timestamp("2026-10-01T00:00:00Z")
 few = hypothesis_settings(max_examples=4, deadline=None)
 KEY = ["segment", "device", "source"]
 PRODUCTS = ["yy", "xy", "yx", "xx"]
-COLUMNS = ["behaviour", "unit", *KEY, *(f"{k}_2" for k in KEY), "n", "y", "x", *PRODUCTS]
+COLUMNS = ["behaviour", "unit", *KEY, *(f"{k}_2" for k in KEY), "n", "people", "y", "x", *PRODUCTS]
 
 happening = st.tuples(st.sampled_from("uvwx"), st.integers(0, 400), st.sampled_from(["page_view", "page_view", "click", "scroll", "view_item", "add_to_cart", "purchase"]),
                       st.sampled_from(["/", "/item"]), st.sampled_from([None, 30., 700.]))

@@ -14,7 +14,7 @@ from ..tables.shop import UNKNOWN
 from .compare import SUMS, common, compare, grouped, pair_rows, people
 
 # %% auto #0
-__all__ = ['FALSE_FLAGS', 'behaviour_name', 'certainty', 'Contrast', 'contrast']
+__all__ = ['FALSE_FLAGS', 'behaviour_name', 'certainty', 'claim_of', 'Contrast', 'contrast']
 
 # %% ../../nbs/infer/41_contrast.ipynb #e9de21ae
 def _mixture(z, rounds=500):
@@ -79,29 +79,33 @@ def behaviour_name(
     shown = known_word(f"behaviour.events.{detail}", detail, lang) if kind == "event" else (pages or {}).get(detail, detail)
     return known_word(f"behaviour.{kind}_of", name, lang).replace("{detail}", shown)
 
-# %% ../../nbs/infer/41_contrast.ipynb #5417c7ff
+# %% ../../nbs/infer/41_contrast.ipynb #c926b271
 def certainty(
-    p:float,                   # probability of the stated sign
-    flagged:bool|None=None,    # among many comparisons: whether it stands; None for a single one
-) -> str:                      # certain, possible or unclear
-    "The class of wording: flagged (a single comparison: at least 95 %), at least 80 %, or less."
-    if (p >= .95 if flagged is None else flagged): return "certain"
+    p:float,              # probability of the stated sign
+    flagged:bool=True,    # stands among many comparisons; True for a single one
+) -> str:                 # certain, possible or unclear
+    "The class of wording a probability deserves: at least 95 % and flagged, at least 80 %, or less."
+    if flagged and p >= .95: return "certain"
     return "possible" if p >= .8 else "unclear"
 
-# %% ../../nbs/infer/41_contrast.ipynb #79b4e561
-def _claim(row): return certainty(1 - row.lfsr, row.flagged)
+# %% ../../nbs/infer/41_contrast.ipynb #cffe7d4a
+def claim_of(
+    row,       # row of a contrast's frame
+) -> str:      # certain, possible or unclear
+    "How surely a difference may be put into words."
+    return certainty(1 - row.lfsr, row.flagged)
 
 def _sentence(row, result, lang):
     "One behaviour: both levels with people, the claim, the difference with its interval."
     a, b = result.sides(lang)
     return word("contrast.row", lang, behaviour=behaviour_name(row.behaviour, lang, result.meta.get("pages")), a=a, b=b,
                 level_a=show(row.a, row.unit, lang), level_b=show(row.b, row.unit, lang), n_a=f"{row.n_a:,}", n_b=f"{row.n_b:,}",
-                claim=word(f"certainty.{_claim(row)}", lang),
+                claim=word(f"certainty.{claim_of(row)}", lang),
                 difference=show_interval(row.est, row.lo, row.hi, row.unit, lang, prob=result.meta["prob"], signed=True, kind="credible"))
 
 def _read_contrast(result, lang):
     known = result.frame[result.frame.raw_lo.notna()]
-    claims = {k: [r for r in known.itertuples() if _claim(r) == k] for k in ("certain", "possible", "unclear")}
+    claims = {k: [r for r in known.itertuples() if claim_of(r) == k] for k in ("certain", "possible", "unclear")}
     (a, b), counts = result.sides(lang), {k: len(v) for k,v in claims.items()}
     text = [word("contrast.head" if counts["certain"] else "contrast.head_none", lang, a=a, b=b, tried=len(known), certain=counts["certain"])]
     text += [_sentence(r, result, lang) for k in ("certain", "possible") for r in claims[k]]
@@ -126,7 +130,7 @@ def _draw_row(ax, k, row, limits, colour, filled):
     ax.plot(clipped, [k, k], color=colour, lw=2, solid_capstyle="butt")
     ax.plot(dot, k, marker=("<" if dot <= limits[0] else ">" if dot >= limits[1] else "o"), ms=7, mec=colour, mfc=colour if filled else "white", clip_on=False, zorder=3)
 
-# %% ../../nbs/infer/41_contrast.ipynb #a19b9ed2
+# %% ../../nbs/infer/41_contrast.ipynb #c88c766a
 def _draw_contrast(result, ax, lang=None):   # ax or None
     from crmlab.plotting import COLOURS, GREY, axes
     from matplotlib.ticker import FixedLocator, NullLocator
@@ -135,7 +139,7 @@ def _draw_contrast(result, ax, lang=None):   # ax or None
     ax = axes(ax, size=(7.5, 1.1 + .3*len(rows)))
     limits = _ratio_limits(rows)
     for k,row in enumerate(rows.itertuples()):
-        claim = _claim(row)
+        claim = claim_of(row)
         _draw_row(ax, k, row, limits, GREY if claim == "unclear" else COLOURS[0], claim == "certain")
         ax.annotate(show(row.est, row.unit, lang, signed=True), (1.02, k), xycoords=("axes fraction", "data"), va="center", fontsize=9)
     (a, b), ticks = result.sides(lang), [t for t in (.1, .2, .5, 1, 2, 5, 10) if limits[0] <= t <= limits[1]]
@@ -194,7 +198,7 @@ def _one_behaviour(g, unit, prob, margin, least):
     if "p" not in row: return row | dict(note=word("contrast.note.constant"))
     return row | (dict(note=word("contrast.note.left_out", n=f"{100*(1 - share):.0f}")) if share < .995 else {})
 
-# %% ../../nbs/infer/41_contrast.ipynb #1ac572f9
+# %% ../../nbs/infer/41_contrast.ipynb #eb6b8676
 _COLUMNS = ["behaviour", "unit", "a", "b", "est", "lo", "hi", "raw", "raw_lo", "raw_hi", "ratio", "ratio_lo", "ratio_hi",
             "adjusted", "lfsr", "flagged", "n_a", "n_b", "note"]
 _FOUND = [c for c in _COLUMNS if c not in ("est", "lo", "hi", "lfsr", "flagged")] + ["se", "df", "p"]   # before behaviours meet
@@ -209,7 +213,8 @@ def _with_shrinkage(rows, prob):
         *scaled, wrong = _shrink(z, prob)
         added[:, known] = [*(v*scale for v in scaled), wrong]
     rows = rows.assign(**dict(zip(("est", "lo", "hi", "lfsr"), added)), flagged=_flag(p))
-    order = np.lexsort((rows.behaviour, np.nan_to_num(p, nan=2), np.nan_to_num(added[3], nan=2), ~rows.flagged))
+    same = lambda v: np.round(np.nan_to_num(v, nan=2), 6)   # sums taken in another order differ in their last digits: no reason to stand elsewhere
+    order = np.lexsort((rows.behaviour, same(np.log(np.maximum(p, 1e-300))), same(added[3]), ~rows.flagged))
     return rows.iloc[order].reset_index(drop=True)
 
 # %% ../../nbs/infer/41_contrast.ipynb #37a75298

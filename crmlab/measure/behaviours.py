@@ -118,7 +118,15 @@ def _pair_sums(people, listed, x, strata):
         sums |= {f"x_{per}": xa.sum(), f"xx_{per}": (xa*xb).sum(), f"n_{per}": ((xa > 0) & (xb > 0)).cast(nw.Int64).sum()}
     return collect(people.join(other, on="cluster").group_by(*cell, *(f"{c}_2" for c in cell)).agg(**sums))
 
-# %% ../../nbs/measure/38_behaviours.ipynb #78585f0c
+# %% ../../nbs/measure/38_behaviours.ipynb #26193154
+def _shared_people(people, x):
+    "Per pair of segments the people with x > 0 in both, whatever their strata."
+    totals = people.group_by("segment", "cluster").agg(**{f"has_{per}": nw.col(f"x_{per}").sum() > 0 for per in x})
+    other = totals.rename({"segment": "segment_2"} | {f"has_{per}": f"has_{per}_2" for per in x})
+    both = {f"people_{per}": (nw.col(f"has_{per}") & nw.col(f"has_{per}_2")).cast(nw.Int64).sum() for per in x}
+    return collect(totals.join(other, on="cluster").group_by("segment", "segment_2").agg(**both))
+
+# %% ../../nbs/measure/38_behaviours.ipynb #72d76354
 def _diagonal(wide, strata):
     "The rows that pair a cell with itself."
     cell = ["segment", *strata]
@@ -130,7 +138,7 @@ def _long(wide, listed, strata):
     first, second = wide[cell], wide[[f"{c}_2" for c in cell]]
     parts = []
     for k, (name, unit, _, per) in enumerate(listed):
-        part = pd.concat([first, second], axis=1).assign(n=wide[f"n_{per}"].astype("int64"), y=wide[f"y{k}"], x=wide[f"x_{per}"],
+        part = pd.concat([first, second], axis=1).assign(n=wide[f"n_{per}"].astype("int64"), people=wide[f"people_{per}"].astype("int64"), y=wide[f"y{k}"], x=wide[f"x_{per}"],
                                                          yy=wide[f"yy{k}"], xy=wide[f"xy{k}"], yx=wide[f"yx{k}"], xx=wide[f"xx_{per}"])
         part.insert(0, "unit", unit)
         part.insert(0, "behaviour", name)
@@ -138,14 +146,14 @@ def _long(wide, listed, strata):
         if not never: parts.append(part[(part.n > 0) | diagonal])
     return pd.concat(parts, ignore_index=True)
 
-# %% ../../nbs/measure/38_behaviours.ipynb #f0d7d6b4
+# %% ../../nbs/measure/38_behaviours.ipynb #5e0dbf1a
 def behaviours(
     events,                          # a Shop, or a table of events
     *,
     by:str|None,                     # segment column; None pools everyone
     cluster:str="user_id",           # whose visits belong together: user_id (else the browser), or another column
     strata:tuple=("device", "source"),  # columns that must not be mixed in a comparison; `landing` on request
-) -> Table:                          # behaviour, unit, segment, strata…, segment_2, strata_2…, n (people with x > 0 in both cells), y, x (sums in the first cell), yy, xy, yx, xx (products over shared people)
+) -> Table:                          # behaviour, unit, segment, strata…, segment_2, strata_2…, n (people with x > 0 in both cells), people (in both segments), y, x (sums in the first cell), yy, xy, yx, xx (products over shared people)
     "Every behaviour as sums over people, per pair of cells; raises `CrmlabError` when a column is missing or there is no visit."
     strata = (strata,) if isinstance(strata, str) else tuple(strata)
     lazy = visit_events(events, who="behaviours", by=by)
@@ -157,7 +165,7 @@ def behaviours(
     if not pages: raise CrmlabError("behaviours: the table has no page views; import events first, or widen the period")
     listed, x = _listed(pages, names)
     people = settled(_people(_visits(views, pages, names, strata), listed, x, strata))
-    wide = _pair_sums(people, listed, x, strata)
+    wide = _pair_sums(people, listed, x, strata).merge(_shared_people(people, x), on=["segment", "segment_2"])
     long = _long(wide, listed, strata).sort_values(["behaviour", "segment", *strata, "segment_2", *(f"{s}_2" for s in strata)], ignore_index=True)
     meta = provenance(events, by=by, cluster=cluster, strata=strata, rows=dict(visits=int(wide.x_visits[_diagonal(wide, strata)].sum()), behaviours=len(listed)))
     meta |= dict(pages=dict(events.settings.pages) if isinstance(events, Shop) else {}, segments=segment_order(events, long.segment))

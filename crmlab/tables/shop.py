@@ -108,7 +108,7 @@ def _make_table(shop, name):
     for tag, values in shop.tags: lazy = _tagged(lazy, tag, values)
     return Table(lazy, name, dict(tags=[t for t,_ in shop.tags]), shop.fingerprint)
 
-# %% ../../nbs/tables/13_shop.ipynb #06f433f5
+# %% ../../nbs/tables/13_shop.ipynb #16ec2d9f
 @dataclass(frozen=True, eq=False)
 class Shop:
     "A shop folder, opened for reading: `.events`, `.orders` … are lazy tables."
@@ -142,7 +142,7 @@ class Shop:
         return replace(self, tags=(*self.tags, (attribute, _attribute_values(lazy, attribute, have))), _made={})
 
     def describe(self): return describe(self)
-    def __repr__(self): return f"Shop({str(self.path)!r}: {', '.join(self.tables) or 'empty'}; fingerprint {self.fingerprint})"
+    def __repr__(self): return f"Shop({self.path.name!r}: {', '.join(self.tables) or 'empty'}; fingerprint {self.fingerprint})"
     def _repr_html_(self): return self.describe()._repr_html_()
 
 # %% ../../nbs/tables/13_shop.ipynb #5015a0a5
