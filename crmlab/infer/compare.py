@@ -161,11 +161,12 @@ def _side(g, s):
     lost = (w/x)**2 * np.diag(xx)/x**2           # per group: weight² times 1/n of it
     return members, (lost*spread*np.diag(xx)).sum()
 
-# %% ../../nbs/infer/40b_compare.ipynb #aef61565
+# %% ../../nbs/infer/40b_compare.ipynb #04033a29
 def _trials(level, variance, members):
     "Independent 0/1 trials with this variance; members where the level is 0 or 1."
-    inside = (level > 0) & (level < 1) & (variance > 0)
-    return np.where(inside, level*(1 - level)/np.where(inside, variance, 1), members)
+    alone = level*(1 - level)
+    inside = (alone > 0) & (variance > 1e-12*alone)   # rounding of the sums is no spread
+    return np.where(inside, alone/np.where(inside, variance, 1), members)
 
 def _share_variances(level, variance, members):
     "Variances of two shares for their interval, and for the test of equal shares."
