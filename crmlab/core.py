@@ -151,7 +151,7 @@ def known_word(
     try: return word(key, lang)
     except CrmlabError: return otherwise
 
-# %% ../nbs/core/00_core.ipynb #24981f25
+# %% ../nbs/core/00_core.ipynb #9b4216ca
 _DECIMALS = dict(share=1, s=1, page=2, JPY=0, count=0, person=0, visit=0)
 
 def show(
@@ -163,8 +163,9 @@ def show(
 ) -> str:
     "A number with its unit, rounded for reading."
     if value is None or pd.isna(value): return "–"
-    scale = 100 if unit == "share" else 1
-    text = f"{value*scale:{'+' if signed else ''},.{_DECIMALS.get(unit, 2)}f}".replace("-", "−")
+    decimals = _DECIMALS.get(unit, 2)
+    rounded = round(value*(100 if unit == "share" else 1), decimals) + 0.   # + 0.: no negative zero
+    text = f"{rounded:{'+' if signed else ''},.{decimals}f}".replace("-", "−")
     return word(f"unit.{'pt' if signed and unit == 'share' else unit}", lang, n=text)
 
 # %% ../nbs/core/00_core.ipynb #4a29e4d2

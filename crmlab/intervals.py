@@ -65,7 +65,7 @@ def _checked_sums(y, x, yy, xy, xx, n, share):
     if np.any(out): raise CrmlabError(f"ratio_interval: Σy={y[out][0]:g} of Σx={x[out][0]:g} is not a share; use share=False for averages")
     return y, x, yy, xy, xx, n
 
-# %% ../nbs/core/01_intervals.ipynb #55c7ad2d
+# %% ../nbs/core/01_intervals.ipynb #15de0010
 def ratio_interval(
     y, x,              # Σy and Σx over clusters: what is counted, and per what (visits, page views)
     yy, xy, xx,        # Σy², Σxy, Σx² over clusters
@@ -83,6 +83,7 @@ def ratio_interval(
         if share:
             est = np.clip(est, 0, 1)
             lo, hi = _wilson(est, _effective_trials(est, variance, y, x, yy, xy, xx, n), quantile)
+            lo, hi = np.minimum(lo, est), np.maximum(hi, est)   # at 0 and 1 rounding may put the end on the wrong side of the estimate
         else:
             half = quantile*np.sqrt(np.where(variance > 0, variance, np.nan))   # no spread at all is no knowledge of the spread
             lo, hi = est - half, est + half
