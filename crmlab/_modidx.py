@@ -105,6 +105,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                'crmlab/deliver/sections.py'),
                                          'crmlab.deliver.sections._gap_table': ( 'deliver/sections.html#_gap_table',
                                                                                  'crmlab/deliver/sections.py'),
+                                         'crmlab.deliver.sections._how_compared': ( 'deliver/sections.html#_how_compared',
+                                                                                    'crmlab/deliver/sections.py'),
                                          'crmlab.deliver.sections._legend_below': ( 'deliver/sections.html#_legend_below',
                                                                                     'crmlab/deliver/sections.py'),
                                          'crmlab.deliver.sections._line': ('deliver/sections.html#_line', 'crmlab/deliver/sections.py'),

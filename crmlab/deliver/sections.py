@@ -139,7 +139,7 @@ def conclusion_section(
     basis = word("report.behaviour.basis", tried=len(tried), certain=len(sure))
     return (conclusion_box(lines, decision=word("report.behaviour.headline" if len(sure) else "report.behaviour.headline_none", a=a, b=b, n=len(sure), tried=len(tried)), basis=basis),)
 
-# %% ../../nbs/deliver/53b_sections.ipynb #8b072578
+# %% ../../nbs/deliver/53b_sections.ipynb #d4afe723
 def _bare(value, unit): return re.sub(r"[^0-9.,+−–]", "", show(value, unit, signed=True))   # the unit stands beside the estimate
 
 def _gap_table(found):
@@ -155,6 +155,12 @@ def _gap_table(found):
     caption = word("report.behaviour.gap_caption", prob=f"{100*found.meta['prob']:g}")
     return data_table(pd.DataFrame(rows, columns=columns), caption=caption, numbers=columns[1:4], certain=[claim_of(r) == "certain" for r in found.frame.itertuples()])
 
+def _how_compared(found):
+    "Why the columns of the table do not simply subtract."
+    strata = [known_word(f"contrast.stratum.{s}", s) for s in found.meta["arguments"]["adjust"]]
+    mixed = [word("contrast.adjusted", None, strata=word("contrast.and").join(strata))]*bool(strata)
+    return word("visits.space").join([*mixed, word("report.behaviour.shrunken")])
+
 def gap_section(
     found:Contrast,   # from `differences`
 ) -> tuple:           # parts
@@ -163,7 +169,8 @@ def gap_section(
     sure = _claimed(tried, "certain")
     text = word("report.behaviour.gap_reading", a=found.sides()[0], b=found.sides()[1], tried=len(tried), certain=len(sure), possible=len(_claimed(tried, "possible")))
     figure = [picture(found, title=word("report.behaviour.gap"), size=None, font=10)] if len(tried) else []
-    return *figure, reading(text), _gap_table(found), footnote(word("report.behaviour.basis", tried=len(tried), certain=len(sure)))
+    basis = word("report.behaviour.basis", tried=len(tried), certain=len(sure))
+    return *figure, reading(text), _gap_table(found), footnote(word("visits.space").join([basis, _how_compared(found)]))
 
 # %% ../../nbs/deliver/53b_sections.ipynb #037994c5
 def _devices(facts, page, device):
