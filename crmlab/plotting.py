@@ -10,19 +10,21 @@ from importlib.util import find_spec
 from pathlib import Path
 
 # %% auto #0
-__all__ = ['JAPANESE_FONT', 'COLOURS', 'GREY', 'SEQUENTIAL', 'DIVERGING', 'ensure_japanese_font', 'segment_colours', 'axes',
-           'percent_axis']
+__all__ = ['JAPANESE_FONT', 'COLOURS', 'GREY', 'SEQUENTIAL', 'DIVERGING', 'japanese_font_file', 'ensure_japanese_font',
+           'segment_colours', 'axes', 'percent_axis']
 
 # %% ../nbs/core/02_plotting.ipynb #44c34dd1
 JAPANESE_FONT = "IPAexGothic"
+
+def japanese_font_file() -> Path:
+    "IPAexGothic as it lies in the package matplotlib_fontja; importing that package would set its font for everything."
+    return Path(find_spec("matplotlib_fontja").submodule_search_locations[0])/"fonts"/"ipaexg.ttf"
 
 def ensure_japanese_font() -> None:
     "Put a font with Japanese glyphs behind the family in use, unless it is there."
     import matplotlib as mpl
     from matplotlib import font_manager
-    if JAPANESE_FONT not in font_manager.fontManager.get_font_names():
-        package = Path(find_spec("matplotlib_fontja").submodule_search_locations[0])   # importing it would set its font for everything
-        font_manager.fontManager.addfont(package/"fonts"/"ipaexg.ttf")
+    if JAPANESE_FONT not in font_manager.fontManager.get_font_names(): font_manager.fontManager.addfont(japanese_font_file())
     families = mpl.rcParams["font.family"]
     if JAPANESE_FONT not in families: mpl.rcParams["font.family"] = [*families, JAPANESE_FONT]
     mpl.rcParams["svg.fonttype"] = "path"   # an SVG shows the same glyphs on a machine without the font

@@ -7,10 +7,9 @@ A client opens the report from an e-mail, on a train, on a telephone, on a machi
 # %% ../../nbs/deliver/53c_page.ipynb #19049d86
 from __future__ import annotations
 import base64, html, io, re
-from functools import cache
-from importlib import resources, util
-from pathlib import Path
+from importlib import resources
 from ..core import word
+from ..plotting import japanese_font_file
 
 # %% auto #0
 __all__ = ['JAPANESE_RANGE', 'SELF_CONTAINED', 'japanese_in', 'font_subset', 'font_face', 'report_page', 'provenance_box']
@@ -25,18 +24,13 @@ def japanese_in(
     return "".join(sorted({c for c in text if ord(c) >= 0x2E80}))
 
 # %% ../../nbs/deliver/53c_page.ipynb #635a1a18
-@cache
-def _font_file():
-    "IPAexGothic as it lies in the package matplotlib_fontja."
-    return Path(util.find_spec("matplotlib_fontja").submodule_search_locations[0])/"fonts"/"ipaexg.ttf"
-
 def font_subset(
     text:str,   # characters wanted
 ) -> bytes:     # WOFF
     "IPAexGothic cut down to the characters of a text."
     from fontTools import subset
     options = subset.Options(flavor="woff", layout_features=["palt", "vert"], notdef_outline=True)
-    font = subset.load_font(str(_font_file()), options, lazy=True)
+    font = subset.load_font(str(japanese_font_file()), options, lazy=True)
     cutter = subset.Subsetter(options)
     cutter.populate(text=text)
     cutter.subset(font)

@@ -6,7 +6,7 @@ How does an analysis become something that is sent to a client every month, in t
 
 # %% ../../nbs/deliver/54_report.ipynb #24700167
 from __future__ import annotations
-import ast, hashlib, json, os, re, sys, tempfile
+import ast, json, os, re, sys, tempfile
 from contextlib import contextmanager
 from datetime import datetime
 from importlib import resources
@@ -15,6 +15,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 from ..core import CrmlabError, known_word, settings, suggest, version_of, word
 from ..tables.shop import Shop, open_shop
+from ..tables.commit import sha256
 from ..sources.datasets import DATASETS
 from .page import provenance_box, report_page
 
@@ -75,9 +76,6 @@ class Source(NamedTuple):
     fingerprint:str   # of the data
     timezone:str      # of the dates in the report
 
-def _file_hash(path):
-    with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()[:12]
-
 def _portable(path):
     "A path below the working directory without what lies above it: no folder of this machine stands in a delivered notebook."
     path, here = Path(path), Path.cwd()
@@ -91,7 +89,7 @@ def source_of(
     if isinstance(shop, str) and shop in DATASETS and not Path(shop).exists():
         return Source(shop, shop, DATASETS[shop].about, DATASETS[shop].sha256[:12], own.timezone)
     if not isinstance(shop, Shop):
-        if Path(shop).is_file(): return Source(_portable(shop), Path(shop).stem, Path(shop).name, _file_hash(shop), own.timezone)
+        if Path(shop).is_file(): return Source(_portable(shop), Path(shop).stem, Path(shop).name, sha256(shop)[:12], own.timezone)
         if not Path(shop).exists(): raise CrmlabError(f"{shop}: no such shop folder, file or data set; give a folder that import_data wrote into, or one of: {', '.join(DATASETS)}")
         shop = open_shop(shop)
     return Source(_portable(shop.path), shop.path.resolve().name, shop.settings.name, shop.fingerprint, shop.settings.timezone)

@@ -16,6 +16,7 @@ from ..tables.engine import collect, scan
 from ..tables.shop import open_shop, segment_order
 from ..sources import datasets
 from ..measure.visits import segment_name
+from ..infer.contrast import certainty
 from ..infer.experiment import SUSPICIOUS_SPLIT, ABTest, ab_test, experiment_users, metric_name
 from .parts import conclusion_box, data_table, footnote, heading, notice, picture, reading, terms, title_block
 
@@ -99,7 +100,7 @@ def _ranked(test, high):
     arms["p_good"] = arms.p_better if high else 1 - arms.p_better
     return arms.sort_values("est", ascending=not high, ignore_index=True)
 
-def _claim(p): return "certain" if max(p, 1 - p) >= .95 else "possible" if max(p, 1 - p) >= .8 else "unclear"
+def _claim(p): return certainty(max(p, 1 - p))
 
 def trial_verdict(
     test:ABTest,   # of everyone, one metric
