@@ -15,7 +15,7 @@ from ..core import CrmlabError, suggest
 __all__ = ['DUCKDB_TYPES', 'TABLES', 'POINTER_EVENTS', 'COMMERCE_EVENTS', 'STANDARD_EVENTS', 'TECHNICAL_EVENTS', 'DEVICES',
            'Column', 'TableSchema', 'table_schema', 'schema_frame']
 
-# %% ../../nbs/tables/10_schema.ipynb #39d8d290
+# %% ../../nbs/tables/10_schema.ipynb #26f73104
 DUCKDB_TYPES = dict(text="VARCHAR", time="TIMESTAMP WITH TIME ZONE", number="DOUBLE", integer="BIGINT", flag="BOOLEAN")
 
 @dataclass(frozen=True)
@@ -24,15 +24,17 @@ class Column:
     name:str       # as in the Parquet file
     type:str       # text, time (UTC, µs), number, integer or flag
     required:bool  # a row without it is rejected
+    pattern:str    # regular expression the whole text must match; empty: any
     meaning:str    # one line, with the unit
 
-# %% ../../nbs/tables/10_schema.ipynb #ce96a335
+# %% ../../nbs/tables/10_schema.ipynb #29861fe9
 @dataclass(frozen=True)
 class TableSchema:
     "Columns of a table and what makes a row unique."
     name:str        # folder in the shop
     row:str         # one row per …
     key:tuple       # columns that identify a row
+    newest:str      # of two rows with one key the newer counts: "row", or the column whose rows are replaced together; empty: the first counts
     columns:tuple   # of Column
 
     def column(self, name) -> Column:
@@ -41,21 +43,23 @@ class TableSchema:
             if c.name == name: return c
         raise CrmlabError(f"table {self.name} has no column {name!r}; {suggest(name, [c.name for c in self.columns])}")
 
-# %% ../../nbs/tables/10_schema.ipynb #f6fb5b82
-_LINE = re.compile(r"(\w+) +(\w+)(!?) +(.+)")
+# %% ../../nbs/tables/10_schema.ipynb #128405e7
+_LINE = re.compile(r"(\w+) +(\w+)(!?)(?:/(\S+)/)? +(.+)")
 
 def table_schema(
     name:str,     # of the table
     row:str,      # one row per …
     key:str,      # names of the key columns, separated by spaces
-    columns:str,  # one line per column: name type[!] meaning
+    columns:str,  # one line per column: name type[!][/pattern/] meaning
+    *,
+    newest:str="",# what a later row replaces: "row" or a column
 ) -> TableSchema:
     "Read a schema from its text; every table gets `props`."
     lines = [*columns.strip().splitlines(), "props text what the source knew beyond the schema, JSON"]
-    read = tuple(Column(m[1], m[2], bool(m[3]), m[4]) for m in map(_LINE.fullmatch, map(str.strip, lines)))
-    return TableSchema(name, row, tuple(key.split()), read)
+    read = tuple(Column(m[1], m[2], bool(m[3]), m[4] or "", m[5]) for m in map(_LINE.fullmatch, map(str.strip, lines)))
+    return TableSchema(name, row, tuple(key.split()), newest, read)
 
-# %% ../../nbs/tables/10_schema.ipynb #e71869a8
+# %% ../../nbs/tables/10_schema.ipynb #876b2545
 _EVENTS = table_schema("events", "event", "event_id", """
     event_id    text!   unique in the shop; a stable hash when the source has none
     ts          time!   when it happened
@@ -69,7 +73,7 @@ _EVENTS = table_schema("events", "event", "event_id", """
     source      text    where the visit came from: google, line, (direct)
     medium      text    kind of that source: organic, cpc, message
     campaign    text    campaign tag
-    device      text!   desktop, tablet or mobile
+    device      text!/desktop|tablet|mobile/ desktop, tablet or mobile
     viewport_w  number  window width, CSS px
     viewport_h  number  window height, CSS px
     page_w      number  page width, CSS px
@@ -83,9 +87,9 @@ _EVENTS = table_schema("events", "event", "event_id", """
     item_id     text    product
     category    text    product category
     value       number  money of the event, in `currency`
-    currency    text    ISO 4217""")
+    currency    text/[A-Z]{3}/ ISO 4217""")
 
-# %% ../../nbs/tables/10_schema.ipynb #9efb2802
+# %% ../../nbs/tables/10_schema.ipynb #03ace264
 _PEOPLE = (
     table_schema("attributes", "value of a user attribute from a time on", "user_id attribute value valid_from", """
     user_id    text!  member
@@ -94,29 +98,29 @@ _PEOPLE = (
     valid_from time!  the value holds from this moment"""),
     table_schema("identities", "key of a person", "user_id kind key valid_from", """
     user_id    text!  member
-    kind       text!  member, email_hash, phone_hash, line or visitor
+    kind       text!/member|email_hash|phone_hash|line|visitor/ member, email_hash, phone_hash, line or visitor
     key        text!  the identifier itself, hashed where personal
     valid_from time   known since"""),
     table_schema("consents", "change of reachability", "user_id channel ts", """
     user_id text!  member
-    channel text!  email, line, sms or push
-    state   text!  opted_in, opted_out, blocked or bounced
+    channel text!/email|line|sms|push/ email, line, sms or push
+    state   text!/opted_in|opted_out|blocked|bounced/ opted_in, opted_out, blocked or bounced
     ts      time!  since"""),
     table_schema("rank_rules", "rank", "rank", """
     rank        text!    name
     order       integer! 1 is the lowest
     window      text     time over which the basis is counted, such as 365d
-    basis       text     revenue, orders or points
+    basis       text/revenue|orders|points/ revenue, orders or points
     threshold   number   least value of the basis
     benefit     text     what members get
-    reviewed_on text     when ranks are set anew"""))
+    reviewed_on text     when ranks are set anew""", newest="row"))
 
-# %% ../../nbs/tables/10_schema.ipynb #bb3890a3
+# %% ../../nbs/tables/10_schema.ipynb #14066e00
 _ORDERS = table_schema("orders", "order", "order_id", """
     order_id        text!   number of the order
     user_id         text    person who ordered
     ts              time!   when it was placed
-    status          text!   pending, valid, cancelled or return (stand-alone, revenue ≤ 0)
+    status          text!/pending|valid|cancelled|return/ pending, valid, cancelled or return (stand-alone, revenue ≤ 0)
     revenue         number! by the money rule, in `currency`
     gross           number  goods before discounts, tax included
     discount        number  discounts and coupons
@@ -125,54 +129,55 @@ _ORDERS = table_schema("orders", "order", "order_id", """
     shipping        number  shipping charge
     fee             number  payment and handling fees
     refund          number  paid back
-    currency        text!   ISO 4217
+    currency        text!/[A-Z]{3}/ ISO 4217
     channel         text    web, app, store …
     shipped_at      time    sent off
     delivered_at    time    arrived
     cancelled_at    time    cancelled
     gift            flag    goes to someone else
     subscription_id text    contract it belongs to
-    delivery_no     integer which delivery of the contract, 1 is the first""")
+    delivery_no     integer which delivery of the contract, 1 is the first""", newest="row")
 
-# %% ../../nbs/tables/10_schema.ipynb #a9004011
+# %% ../../nbs/tables/10_schema.ipynb #14e90aa9
 _COMMERCE = (_ORDERS,
-    table_schema("order_items", "line of an order", "order_id item_id name price quantity", """
+    table_schema("order_items", "line of an order", "order_id line item_id name price quantity", """
     order_id text!   order
+    line     integer number of the line in the order
     item_id  text!   product
     name     text    product name
     category text    product category
     quantity number! pieces
     price    number! of one piece, tax included
-    cost     number  of one piece"""),
+    cost     number  of one piece""", newest="order_id"),
     table_schema("subscriptions", "contract event", "subscription_id kind ts", """
     subscription_id text!   contract
     user_id         text!   contract holder
     ts              time!   when
-    kind            text!   start, due, shipped, skip, pause, resume or cancel
+    kind            text!/start|due|shipped|skip|pause|resume|cancel/ start, due, shipped, skip, pause, resume or cancel
     delivery_no     integer which delivery
     item_id         text    product
-    reason          text    given for a cancellation"""),
+    reason          text    given for a cancellation""", newest="row"),
     table_schema("points", "movement of points", "user_id ts kind amount", """
     user_id    text!   member
     ts         time!   when
     amount     number! points, negative when used
-    kind       text!   earn, use or expire
+    kind       text!/earn|use|expire/ earn, use or expire
     expires_at time    end of validity"""),
     table_schema("coupons", "issue or use of a coupon", "user_id coupon_id kind ts", """
     user_id    text! member
     ts         time! when
     coupon_id  text! coupon
-    kind       text! issue or use
+    kind       text!/issue|use/ issue or use
     expires_at time  end of validity"""))
 
-# %% ../../nbs/tables/10_schema.ipynb #5c4f4b02
+# %% ../../nbs/tables/10_schema.ipynb #e28fc82e
 _MESSAGES = table_schema("messages", "message to one user", "message_id", """
     message_id text! unique
     user_id    text! receiver
     campaign   text! campaign
     scenario   text  scenario it is a step of
     step       integer number of the step
-    channel    text! email, line, sms, push or onsite
+    channel    text!/email|line|sms|push|onsite/ email, line, sms, push or onsite
     purpose    text  what it is for
     angle      text  the argument it makes
     subject    text  subject line
@@ -181,9 +186,9 @@ _MESSAGES = table_schema("messages", "message to one user", "message_id", """
     sent_at    time! sent
     delivered  flag  reached the receiver
     opened_at  time  first opened
-    clicked_at time  first clicked""")
+    clicked_at time  first clicked""", newest="row")
 
-# %% ../../nbs/tables/10_schema.ipynb #b97801ba
+# %% ../../nbs/tables/10_schema.ipynb #d8522da6
 _CONTACT = (_MESSAGES,
     table_schema("exposures", "first exposure of a unit to a variant", "experiment variant user_id visitor_id", """
     experiment text!  test
@@ -194,7 +199,7 @@ _CONTACT = (_MESSAGES,
     propensity number probability with which this arm was drawn, 0–1"""),
     table_schema("layouts", "element box on a page layout", "page device version selector", """
     page       text!   page
-    device     text!   desktop, tablet or mobile
+    device     text!/desktop|tablet|mobile/ desktop, tablet or mobile
     version    text!   version of the page
     valid_from time!   shown since
     valid_to   time    shown until
@@ -206,18 +211,18 @@ _CONTACT = (_MESSAGES,
     h          number! height, CSS px
     page_w     number! page width, CSS px
     page_h     number! page height, CSS px
-    screenshot text    picture of the page, `_media/<sha256>.png`"""),
+    screenshot text    picture of the page, `_media/<sha256>.png`""", newest="row"),
     table_schema("feedback", "voice of the customer", "user_id ts kind text", """
     user_id text!  member
     ts      time!  when
-    kind    text!  survey, review, support, chat or cancel
+    kind    text!/survey|review|support|chat|cancel/ survey, review, support, chat or cancel
     topic   text   about what
     score   number as given
     text    text   in their words"""))
 
-# %% ../../nbs/tables/10_schema.ipynb #e09a691d
-_DAYS = tuple(table_schema(name, row, "date key", """
-    date  text!  local day, YYYY-MM-DD (targets: YYYY-MM)
+# %% ../../nbs/tables/10_schema.ipynb #b94a84ee
+_DAYS = tuple(table_schema(name, row, "date key", newest="row", columns="""
+    date  text!/[0-9]{4}-[0-9]{2}(-[0-9]{2})?/ local day, YYYY-MM-DD (targets: YYYY-MM)
     key   text!  what it is about
     value number amount
     note  text   remark""") for name,row in [("costs", "spend of a source on a day"), ("targets", "KPI target of a month"), ("calendar", "sale, site change or tag change")])
