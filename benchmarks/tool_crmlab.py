@@ -1,0 +1,32 @@
+"The five queries as a user of crmlab writes them: `QUERIES` maps a name to a function of the shop folder."
+from __future__ import annotations
+
+import narwhals.stable.v2 as nw
+
+import crmlab as cl
+from crmlab.tables.engine import as_of as value_as_of
+from crmlab.tables.engine import scan
+from floor import STEPS
+
+
+def _lazy(frame): return nw.to_native(frame)
+
+
+def sessionize(shop): return _lazy(cl.sessionize(cl.open_shop(shop)).lazy())
+
+
+def heatmap(shop): return cl.heatmap(cl.open_shop(shop).tag("rank"), page="/", by="rank", device="desktop").frame
+
+
+def scroll(shop): return cl.scroll_reach(cl.open_shop(shop).tag("rank"), page="/", by="rank", device="desktop").frame
+
+
+def funnel(shop): return cl.funnel(cl.open_shop(shop).tag("rank"), steps=list(STEPS), by="rank", within="24h").frame
+
+
+def as_of(shop):
+    ranks = cl.open_shop(shop).attributes.lazy().filter(nw.col("attribute") == "rank").select("user_id", "valid_from_us", rank="value")
+    return _lazy(value_as_of(scan(shop/"events").select("user_id", "ts_us"), ranks, value="rank"))
+
+
+QUERIES = dict(sessionize=sessionize, heatmap=heatmap, scroll=scroll, funnel=funnel, as_of=as_of)

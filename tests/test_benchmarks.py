@@ -1,0 +1,54 @@
+"The queries that benchmarks time give the same answers as the hand-written SQL they are measured against."
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent/"benchmarks"))
+import agree
+import tool_crmlab
+import tool_floor
+import world
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory): return world.random_shop(tmp_path_factory.mktemp("bench")/"shop", 12_000, seed=3)
+
+
+@pytest.fixture(scope="module")
+def floor(shop): return {q: agree.answer(q, run(shop)) for q, run in tool_floor.QUERIES.items()}
+
+
+@pytest.mark.parametrize("query", tool_floor.QUERIES)
+def test_crmlab_gives_what_the_floor_gives(query, shop, floor):
+    agree.assert_same(query, floor[query], agree.answer(query, tool_crmlab.QUERIES[query](shop)), who="crmlab")
+
+
+def test_the_world_has_what_could_go_wrong(shop, floor):
+    events = pd.read_parquet(shop/"events")
+    visits = agree.frame_of(tool_floor.QUERIES["sessionize"](shop))
+    members = visits.dropna(subset="user_id").groupby("visitor_id").user_id.nunique()
+    assert events.viewport_h.isna().any() and events.session_id.notna().any() and events.session_id.isna().any()
+    assert (members > 1).any(), "no visitor with a second member"
+    assert visits.user_id.isna().any() and visits.revenue.gt(0).any()
+    assert (events.x > events.page_w).any(), "no click outside the page"
+    assert set(floor["funnel"].segment) == {"Bronze", "Silver", "Gold", "Royal", "(unknown)"}
+    assert floor["funnel"].n[floor["funnel"].step == "purchase"].sum() > 0
+
+
+@pytest.mark.parametrize("query, column", [("heatmap", "xy"), ("heatmap", "exposed"), ("heatmap", "xx"), ("scroll", "yy"), ("scroll", "xy"), ("scroll", "xx"), ("funnel", "n")])
+def test_a_floor_that_drifts_is_noticed(query, column, shop, floor):
+    wrong = floor[query].copy()
+    share = wrong["rate" if query == "heatmap" else "est"]
+    row = wrong[(wrong.segment == "Bronze") & (share > 0) & (share < 1)].index[0]   # a segment with people enough for intervals
+    wrong.loc[row, column] += 1
+    ours = agree.answer(query, tool_crmlab.QUERIES[query](shop))
+    with pytest.raises(AssertionError, match="differs from the floor"): agree.assert_same(query, wrong, ours, who="crmlab")
+
+
+def test_a_digest_knows_its_rows_but_not_their_order():
+    rows = pd.DataFrame(dict(user_id=["u1", None, "u2"], ts_us=[1, 2, 3], rank=["Bronze", None, "Royal"]))
+    assert agree.digest(rows) == agree.digest(rows.sample(frac=1, random_state=1))
+    assert agree.digest(rows) != agree.digest(rows.assign(rank=["Royal", None, "Bronze"]))
+    assert agree.digest(rows) != agree.digest(rows[:2])
