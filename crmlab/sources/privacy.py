@@ -95,15 +95,16 @@ _KEYED = '"(' + "|".join(map(re.escape, PERSONAL_KEYS)) + r')"\s*:\s*("(?:[^"\\]
 def _without_keys(json_text):
     return f"""CASE WHEN {json_text} IS NULL THEN NULL ELSE regexp_replace({json_text}, {literal(_KEYED)}, '"\\1":null', 'g') END"""
 
-# %% ../../nbs/sources/18b_privacy.ipynb #a622766b
-_IDENTIFIERS = ("event_id", "visitor_id", "session_id", "pageview_id", "order_id", "item_id", "message_id", "subscription_id", "coupon_id", "key")   # may be long numbers
+# %% ../../nbs/sources/18b_privacy.ipynb #bf4d95fd
+_FREE = ("props", "text", "subject", "value", "note", "reason", "label", "page", "referrer")   # where people write; identifiers may be long numbers
 
 def _clean_text(column, table):
     "SQL of one text column without personal data."
     text = f"CAST({quoted(column)} AS VARCHAR)"
     if column == "props": text = _without_keys(text)
     clean = _without_addresses(text)
-    free = column not in _IDENTIFIERS and column in ("props", "text", "subject", "value", "note", "reason", "label", "page", "_url", "referrer", "_referrer") and table != "costs"
+    schema = {c.name for c in TABLES[table].columns}
+    free = column not in schema or column in _FREE
     return f"{_without_numbers(clean)} AS {quoted(column)}" if free else f"{clean} AS {quoted(column)}"
 
 def _user(have):

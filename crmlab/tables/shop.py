@@ -100,7 +100,7 @@ def _merged(shop):
         shop._made["_merges"] = merges(known, match=rules.get("match", MATCH), apart=rules.get("apart", ()))
     return shop._made["_merges"]
 
-# %% ../../nbs/tables/13_shop.ipynb #3d69397c
+# %% ../../nbs/tables/13_shop.ipynb #76ccd0d0
 @dataclass(frozen=True, eq=False)
 class Shop:
     "A shop folder, opened for reading: `.events`, `.orders` … are lazy tables."
@@ -110,6 +110,7 @@ class Shop:
     tags:tuple = ()          # (name, lazy values) in the order they were added
     stitch:str = "visit"     # visit, or visitor: earlier visits of a member's browser are hers
     counts:dict = field(default_factory=dict)  # read, kept, duplicate, rejected by table, after an import
+    notes:dict = field(default_factory=dict)   # what an import left out on purpose, counted
     _made:dict = field(default_factory=dict, repr=False)   # tables made so far: a report looks at each many times
 
     @property
