@@ -18,7 +18,7 @@ from .browsing import Events, Views, draw_events, draw_views, event_names
 __all__ = ['TIMEZONE', 'CURRENCY', 'start_us', 'purchase_ms', 'event_rows', 'order_rows', 'item_rows', 'attribute_rows',
            'message_rows', 'exposure_rows', 'identity_rows', 'layout_rows', 'rule_rows', 'block_tables']
 
-# %% ../../nbs/sources/20d_made_rows.ipynb #dee89faa
+# %% ../../nbs/sources/20d_made_rows.ipynb #1bcd0e7e
 TIMEZONE, CURRENCY = "Asia/Tokyo", "JPY"
 
 def _ids(letter, numbers):
@@ -27,11 +27,14 @@ def _ids(letter, numbers):
 
 def _coded(codes, words):
     "A text column from codes; −1 is null."
-    codes = np.asarray(codes).astype(np.int64)
+    codes = np.asarray(codes)
+    if codes.dtype.itemsize != 4: codes = codes.astype(np.int32)
     if not isinstance(words, pa.Array):   # a dictionary holds each word once
         once = {w: k for k, w in enumerate(dict.fromkeys(words))}
-        codes, words = np.where(codes < 0, -1, np.array([*(once[w] for w in words), -1])[codes]), pa.array(list(once), pa.string())
-    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32), mask=codes < 0), words, safe=False)
+        if len(once) < len(words): codes = np.array([*(once[w] for w in words), -1], np.int32)[codes]
+        words = pa.array(list(once), pa.string())
+    absent = codes < 0
+    return pa.DictionaryArray.from_arrays(pa.array(codes, mask=absent) if absent.any() else pa.array(codes), words, safe=False)
 
 def start_us(
     scenario:Scenario,
