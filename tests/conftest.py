@@ -74,6 +74,12 @@ def pytest_runtest_setup(item):
         if why: pytest.skip(why)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def key_of_pseudonyms(tmp_path_factory):
+    "A key of this run's own, so that tests neither need nor touch the user's."
+    os.environ["CRMLAB_KEY_FILE"] = str(tmp_path_factory.mktemp("key")/"pseudonym.key")
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     "Folder of the public data sets; mark the test with `@pytest.mark.data(…)` too."

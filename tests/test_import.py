@@ -152,13 +152,15 @@ def test_lone_surrogates_do_not_break_an_import(tmp_path):
     assert shop.counts["events"]["kept"] == 3
 
 
-CSV = "order_id,ts,status,revenue,currency\n1,2026-02-01 00:30:00,valid,5400,JPY\n2,2026-02-01T00:30:00Z,valid,\"1,200\",JPY\n"
+CSV = "order_id,ts,status,revenue,currency\n1,2026-02-01 00:30:00,valid,5400,JPY\n2,2026-02-01T00:30:00Z,valid,\"1,200\",JPY\n3,2026-02-01,valid,12千円,JPY\n"
 
 
 def test_csv_times_are_the_shops_unless_they_carry_a_zone(tmp_path):
     shop = cl.import_data("csv", write(tmp_path, CSV, "o.csv"), into=tmp_path/"s", table="orders")
-    assert shop.counts["orders"] == dict(read=2, kept=1, duplicate=0, rejected=1)   # 1,200 is no number without a rule for it
-    assert str(shop.orders.to_pandas().ts[0]) == "2026-01-31 15:30:00+00:00"
+    assert shop.counts["orders"] == dict(read=3, kept=2, duplicate=0, rejected=1)   # 12千円 is no number
+    orders = shop.orders.to_pandas().set_index("order_id")
+    assert orders.revenue.to_dict() == {"1": 5400., "2": 1200.}
+    assert [str(t) for t in orders.ts] == ["2026-01-31 15:30:00+00:00", "2026-02-01 00:30:00+00:00"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp932"])
