@@ -99,7 +99,7 @@ def _listed(pages, names):
         out.append(("cart_abandon", "share", carted*(1 - happened["purchase"]) if "purchase" in happened else carted, "carts"))
     return out, x
 
-# %% ../../nbs/measure/38_behaviours.ipynb #dc87612a
+# %% ../../nbs/measure/38_behaviours.ipynb #a3c7dad6
 def _people(visits, listed, x, strata):
     "One row per person and cell: sums of all y and x."
     number = lambda e: e.cast(nw.Float64).sum()
@@ -108,7 +108,7 @@ def _people(visits, listed, x, strata):
 def _pair_sums(people, listed, x, strata):
     "Per pair of cells the products over the people they share, all behaviours side by side."
     c, cell = nw.col, ("segment", *strata)
-    other = people.rename({n: f"{n}_2" for n in people.collect_schema().names() if n != "cluster"})
+    other = people.rename({n: f"{n}_2" for n in people.columns if n != "cluster"})
     sums = {}
     for k, (_, _, _, per) in enumerate(listed):
         y, yb, xa, xb = c(f"y{k}"), c(f"y{k}_2"), c(f"x_{per}"), c(f"x_{per}_2")
@@ -146,7 +146,7 @@ def _long(wide, listed, strata):
         if not never: parts.append(part[(part.n > 0) | diagonal])
     return pd.concat(parts, ignore_index=True)
 
-# %% ../../nbs/measure/38_behaviours.ipynb #5e0dbf1a
+# %% ../../nbs/measure/38_behaviours.ipynb #bd0c8e9e
 def behaviours(
     events,                          # a Shop, or a table of events
     *,
@@ -157,7 +157,7 @@ def behaviours(
     "Every behaviour as sums over people, per pair of cells; raises `CrmlabError` when a column is missing or there is no visit."
     strata = (strata,) if isinstance(strata, str) else tuple(strata)
     lazy = visit_events(events, who="behaviours", by=by)
-    need([*lazy.collect_schema().names(), "landing"], cluster, *strata, who="behaviours")
+    need([*lazy.columns, "landing"], cluster, *strata, who="behaviours")
     if cluster != "user_id": lazy = lazy.with_columns(cluster=nw.col(cluster).cast(nw.String).fill_null(UNKNOWN))
     names = _event_names(events)
     views = settled(_with_dwell(_views(lazy, names, strata)))

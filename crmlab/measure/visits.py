@@ -33,7 +33,7 @@ def _completed(lazy, have):
     given = {c.name: number(c.name) if c.type == "number" else nw.col(c.name).cast(nw.String) for c in TABLES["events"].columns if c.name in have and c.type != "time"}
     return lazy.with_columns(**given, **{c.name: nw.lit(None).cast(kind(c)) for c in TABLES["events"].columns if c.name not in have and c.name != "user_id"})
 
-# %% ../../nbs/measure/30_visits.ipynb #726f2f09
+# %% ../../nbs/measure/30_visits.ipynb #44bfac99
 def _segment(by, tagged):
     "The segment of each event, the same throughout its visit."
     if by is None: return nw.lit(ALL)
@@ -50,7 +50,7 @@ def visit_events(
 ) -> nw.LazyFrame:         # all columns of the schema, visits, cluster and `segment`
     "Events ready to be measured; raises `CrmlabError` when a column is missing."
     lazy = table_of(events, "events")
-    have = lazy.collect_schema().names()
+    have = lazy.columns
     need(have, "visitor_id", "ts", "event", "page", *needs, *([by] if by else []), who=who)
     if "visit_no" in have and gap != "30m": lazy = lazy.drop([c for c in _VISIT_COLUMNS if c in have])
     lazy = lazy.with_columns(nw.col(*[c for c in _KEYS if c in have]).cast(nw.String))
@@ -107,7 +107,7 @@ def visit_rows(
     return visits.with_columns(day=nw.col("start_local").dt.date(), dwell=seconds("_end_us"), first_action=seconds("_act_us"),
                                first_view_exit=stuck.fill_null(False)).drop("_start_us", "_end_us", "_act_us", "_low", "_high")
 
-# %% ../../nbs/measure/30_visits.ipynb #018a7e2d
+# %% ../../nbs/measure/30_visits.ipynb #d5b8bb58
 _COLUMNS = ("visitor_id", "visit_no", "user_id", "cluster", "start", "start_local", "day", "device", "source", "landing", "exit",
             "depth", "dwell", "first_action", "first_view_exit", "converted")
 
@@ -122,7 +122,7 @@ def sessionize(
     gap:str="30m",         # silence that ends a visit
 ) -> Table:                # visitor_id, visit_no, user_id, cluster, start (UTC), start_local, day, device, source, landing, exit, depth (pages), dwell (s), first_action (s), first_view_exit, converted, revenue?, tags
     "One row per visit, lazy; raises `CrmlabError` when a column is missing."
-    have = table_of(events, "events").collect_schema().names()
+    have = table_of(events, "events").columns
     tags = _tag_columns(have)
     lazy = visit_events(events, who="sessionize", gap=gap)
     rows = visit_rows(lazy, **{t: nw.col(t).max() for t in tags if t != "segment"})
@@ -262,7 +262,7 @@ def first_view(
     users = sums.groupby("segment").users.max().to_dict()
     return FirstView(*described(events, frame, users, prob=prob, page=page, by=by, rows=dict(visits=int(sums[sums.metric == "exit"].x.sum()))))
 
-# %% ../../nbs/measure/30_visits.ipynb #a3fbd3ac
+# %% ../../nbs/measure/30_visits.ipynb #111057cb
 def layout_of(
     events,                # a Shop may have layouts
     layouts,               # a table of layouts, or None: those of the Shop
@@ -273,7 +273,7 @@ def layout_of(
         if not (isinstance(events, Shop) and events.has("layouts")): return pd.DataFrame(columns=[c.name for c in TABLES["layouts"].columns])
         layouts = events
     boxes = table_of(layouts, "layouts")
-    need(boxes.collect_schema().names(), "page", "device", "selector", "x", "y", "w", "h", "page_w", "page_h", who="layouts")
+    need(boxes.columns, "page", "device", "selector", "x", "y", "w", "h", "page_w", "page_h", who="layouts")
     boxes = collect(boxes.filter((nw.col("page") == page) & (nw.col("device") == device)))
     for column, pick in [("valid_from", "max"), ("version", "min")]:
         if column in boxes and len(boxes): boxes = boxes[boxes[column] == getattr(boxes[column], pick)()]

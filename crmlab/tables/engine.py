@@ -37,7 +37,7 @@ def collect(
     plain = lambda t: (pa.int64() if t.scale == 0 else pa.float64()) if pa.types.is_decimal(t) else t
     return table.cast(pa.schema([(f.name, plain(f.type)) for f in table.schema])).to_pandas()
 
-# %% ../../nbs/tables/11_engine.ipynb #c8892b5c
+# %% ../../nbs/tables/11_engine.ipynb #0c0fa6ef
 @dataclass(frozen=True, eq=False)
 class Table:
     "A lazy table: shows itself, hands over its lazy frame, loads only when asked."
@@ -50,7 +50,7 @@ class Table:
     def head(self, n:int=5) -> pd.DataFrame: return collect(self.frame.head(n))
     def to_pandas(self) -> pd.DataFrame: return collect(self.frame)
     @property
-    def columns(self) -> list: return self.frame.collect_schema().names()
+    def columns(self) -> list: return self.frame.columns
     def __len__(self): return int(collect(self.frame.select(n=nw.len())).n[0])
 
     def _repr_html_(self) -> str:
@@ -76,18 +76,28 @@ def _native(obj):
     if isinstance(obj, duckdb.DuckDBPyRelation): return obj
     raise CrmlabError(f"cannot read a {type(obj).__name__} as a table; give a pandas or polars frame, an Arrow table, a DuckDB relation, or the path of Parquet files")
 
-# %% ../../nbs/tables/11_engine.ipynb #d376805e
+# %% ../../nbs/tables/11_engine.ipynb #9eccd443
 def _zone_of(schema, name):
     "UTC offset handling of a column: its zone, None when naive; an error when it is no moment."
     if not isinstance(schema[name], nw.Datetime):
         raise CrmlabError(f"column {name!r} is {schema[name]}, not a moment; convert it first, such as with pandas.to_datetime(…, utc=True)")
     return schema[name].time_zone
 
+@cache
+def _fixed_offset(timezone):
+    "Offset from UTC (µs) of a zone that kept one from 1970 to 2100, else None."
+    seen = connection().execute("SELECT DISTINCT epoch_us(timezone(?, t)) - epoch_us(t) FROM (SELECT make_timestamptz(86400000000*day) AS t FROM range(47482) AS r(day))", [timezone]).fetchall()
+    return seen[0][0] if len(seen) == 1 else None
+
 def _duckdb_times(relation, schema, moments, timezone):
     "`_us` of every moment and `ts_local`; naive moments are UTC."
-    utc = lambda c: f'"{c}"' if _zone_of(schema, c) else f"""("{c}" AT TIME ZONE 'UTC')"""
-    made = [f'epoch_us({utc(c)}) AS "{c}_us"' for c in moments]
-    if "ts" in moments: made.append(f"timezone('{timezone}', {utc('ts')}) AS ts_local")
+    us = lambda c: f'epoch_us("{c}")' if _zone_of(schema, c) else f'epoch_us(CAST("{c}" AS TIMESTAMP))'
+    made = [f'{us(c)} AS "{c}_us"' for c in moments]
+    if "ts" in moments:
+        utc, offset = "ts" if _zone_of(schema, "ts") else "(ts AT TIME ZONE 'UTC')", _fixed_offset(timezone)
+        local = f"timezone('{timezone}', {utc})"
+        if offset is not None: local = f"CASE WHEN {us('ts')} BETWEEN 0 AND {47481*86400*10**6} THEN make_timestamp({us('ts')} + {offset}) ELSE {local} END"
+        made.append(f"{local} AS ts_local")
     return relation.project(", ".join(["*", *made]))
 
 def _polars_times(frame, schema, moments, timezone):
@@ -98,7 +108,7 @@ def _polars_times(frame, schema, moments, timezone):
     if "ts" in moments: made.append(utc("ts").dt.convert_time_zone(timezone).dt.replace_time_zone(None).alias("ts_local"))
     return frame.with_columns(made)
 
-# %% ../../nbs/tables/11_engine.ipynb #c8f22bf0
+# %% ../../nbs/tables/11_engine.ipynb #e766f957
 MOMENTS = ("ts", "valid_from", "valid_to", "sent_at", "opened_at", "clicked_at", "shipped_at", "delivered_at", "cancelled_at")
 
 def scan(
@@ -110,9 +120,9 @@ def scan(
     if isinstance(obj, Table): obj = obj.lazy()
     native = nw.to_native(obj) if isinstance(obj, nw.LazyFrame) else _native(obj)
     frame = nw.from_native(native)
-    schema = frame.collect_schema()
-    moments = [c for c in MOMENTS if c in schema and f"{c}_us" not in schema]
+    moments = [c for c in MOMENTS if c in frame.columns and f"{c}_us" not in frame.columns]
     if not moments: return frame
+    schema = frame.collect_schema()
     times = _duckdb_times if isinstance(native, duckdb.DuckDBPyRelation) else _polars_times
     return nw.from_native(times(native, schema, moments, timezone or settings().timezone))
 
@@ -143,7 +153,7 @@ def _intervals(values, by, value):
     v = nw.concat([v.select(by, "valid_from_us", nw.col(value).cast(nw.String)), first])
     return v.with_columns(valid_to_us=nw.col("valid_from_us").shift(-1).over(by, order_by="valid_from_us"))
 
-# %% ../../nbs/tables/11_engine.ipynb #5d1e7826
+# %% ../../nbs/tables/11_engine.ipynb #1e0ff011
 def as_of(
     rows:nw.LazyFrame,    # any rows with the columns `by` and `at`
     values:nw.LazyFrame,  # `by`, `value`, `valid_from_us` (µs)
@@ -153,8 +163,8 @@ def as_of(
     value:str="value",    # column to take over, as text
 ) -> nw.LazyFrame:        # every row of `rows`, once, with `value` as it was at `at` (null: none yet)
     "Interval join: each row gets the value that held at its moment."
-    need(rows.collect_schema().names(), by, at, who="as_of")
-    need(values.collect_schema().names(), by, value, "valid_from_us", who="as_of")
+    need(rows.columns, by, at, who="as_of")
+    need(values.columns, by, value, "valid_from_us", who="as_of")
     joined = rows.join(_intervals(values, by, value), on=by, how="left")
     start, end, now = nw.col("valid_from_us"), nw.col("valid_to_us"), nw.col(at)
     holds = start.is_null() | ((now >= start) & (end.is_null() | (now < end)))
