@@ -1,12 +1,27 @@
 "The five queries by hand-written SQL: `QUERIES` maps a name to a function of the shop folder."
 from __future__ import annotations
 
-from functools import partial
+import atexit
+import os
+import shutil
+import tempfile
+from functools import cache, partial
+
+import pandas  # noqa: F401  so that its import is over before the clock starts
 
 import floor
 
 
-def _run(name, shop): return floor.connect().sql(floor.QUERIES[name](shop))
+@cache
+def connection():
+    "One connection as crmlab makes its own: the same memory limit, the same spill rule."
+    spill = tempfile.mkdtemp(prefix="crmlab-bench-")
+    atexit.register(shutil.rmtree, spill, ignore_errors=True)
+    return floor.connect(os.environ.get("CRMLAB_MEMORY_LIMIT", "4GB"), spill)
 
 
-QUERIES = {name: partial(_run, name) for name in floor.QUERIES}
+def _run(sql, shop, **how): return connection().sql(sql(shop, **how))
+
+
+QUERIES = {name: partial(_run, sql) for name, sql in floor.QUERIES.items()}
+PLAIN = {name: partial(_run, sql) for name, sql in floor.PLAIN.items()}   # the smaller questions

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -81,8 +82,18 @@ def random_shop(path: Path, n: int, seed: int = 1) -> Path:
     return path
 
 
+EVENTS_PER_MEMBER = 109   # of the scenario, strangers' events included; only decides how near the shop comes to the size asked for
+
+
 def shop_of(events: str | int) -> Path:
     "The cached shop with about that many events; made on first use."
-    path = cache_folder()/"shops"/f"random-{count_of(events)}"
-    if not (path/"manifest.json").exists(): random_shop(path, count_of(events))
+    from crmlab.sources.scenarios import read_scenario
+    from crmlab.sources.simulate import simulate
+    users = max(1, round(count_of(events)/EVENTS_PER_MEMBER))
+    path = cache_folder()/"shops"/f"bronze_royal-{read_scenario('bronze_royal').key[:8]}-{users}"
+    if not (path/"manifest.json").exists():
+        half = path.with_name(path.name + ".part")   # a broken run leaves no half shop under the final name
+        shutil.rmtree(half, ignore_errors=True)
+        simulate("bronze_royal", users=users, seed=1, into=half)
+        half.rename(path)
     return path

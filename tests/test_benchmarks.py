@@ -9,6 +9,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent/"benchmarks"))
 import agree
 import tool_crmlab
 import tool_floor
+import tool_pandas
+import tool_polars
+import tool_sorting
 import world
 
 
@@ -21,8 +24,9 @@ def floor(shop): return {q: agree.answer(q, run(shop)) for q, run in tool_floor.
 
 
 @pytest.mark.parametrize("query", tool_floor.QUERIES)
-def test_crmlab_gives_what_the_floor_gives(query, shop, floor):
-    agree.assert_same(query, floor[query], agree.answer(query, tool_crmlab.QUERIES[query](shop)), who="crmlab")
+@pytest.mark.parametrize("tool", [tool_crmlab, tool_sorting, tool_pandas, tool_polars], ids=lambda t: t.__name__.removeprefix("tool_"))
+def test_every_tool_gives_what_the_floor_gives(tool, query, shop, floor):
+    agree.assert_same(query, floor[query], agree.answer(query, tool.QUERIES[query](shop)), who=tool.__name__)
 
 
 def test_the_world_has_what_could_go_wrong(shop, floor):
