@@ -249,7 +249,7 @@ def union(
 def _stacked(above, below=None):
     return above if below is None else connection().query("SELECT * FROM above UNION ALL BY NAME SELECT * FROM below")
 
-# %% ../../nbs/sources/18_files.ipynb #5c218ff5
+# %% ../../nbs/sources/18_files.ipynb #79781112
 _WIDE = "０１２３４５６７８９．－−▲，、：／"
 _NARROW = "0123456789.---,,:/"
 
@@ -263,15 +263,23 @@ def number_sql(
     column:str,   # SQL of a text such as ¥1,234
 ) -> str:
     "SQL of the number in a text, null when there is none."
-    return f"TRY_CAST(regexp_replace(translate({column}, '{_WIDE}', '{_NARROW}'), '[¥￥\\\\円,\\s]|JPY', '', 'g') AS DOUBLE)"
+    plain = f"regexp_replace(translate({column}, '{_WIDE}', '{_NARROW}'), '[¥￥\\\\円,\\s]|JPY', '', 'g')"
+    return f"COALESCE(TRY_CAST({column} AS DOUBLE), TRY_CAST({plain} AS DOUBLE))"   # most are plain already
+
+def _any_time(column, timezone):
+    "SQL of the moment in a text of any known form."
+    text = f"regexp_replace(translate(trim({column}), '{_WIDE}年月', '{_NARROW}--'), '日', '')"
+    text = rf"regexp_replace({text}, '^(\d{{4}})[-/.](\d{{1,2}})[-/.](\d{{1,2}})', '\1-\2-\3')"
+    text = rf"regexp_replace({text}, ' ([+-]\d\d):?(\d\d)$', '\1:\2')"
+    zoned = rf"regexp_matches({text}, '\d(Z| ?UTC|[+-]\d\d(:?\d\d)?)$') AND contains({text}, ':')"
+    return f"CASE WHEN {zoned} THEN TRY_CAST({text} AS TIMESTAMPTZ) ELSE timezone({literal(timezone)}, TRY_CAST({text} AS TIMESTAMP)) END"
 
 def time_sql(
     column:str,     # SQL of a text
     timezone:str,   # IANA zone of a text that names none
 ) -> str:
     "SQL of the moment in a text (TIMESTAMPTZ), null when there is none."
-    text = f"regexp_replace(translate(trim({column}), '{_WIDE}年月', '{_NARROW}--'), '日', '')"
-    text = rf"regexp_replace({text}, '^(\d{{4}})[-/.](\d{{1,2}})[-/.](\d{{1,2}})', '\1-\2-\3')"
-    text = rf"regexp_replace({text}, ' ([+-]\d\d):?(\d\d)$', '\1:\2')"
-    zoned = rf"regexp_matches({text}, '\d(Z| ?UTC|[+-]\d\d(:?\d\d)?)$') AND contains({text}, ':')"
-    return f"CASE WHEN {zoned} THEN TRY_CAST({text} AS TIMESTAMPTZ) ELSE timezone({literal(timezone)}, TRY_CAST({text} AS TIMESTAMP)) END"
+    at = lambda i: f"substr({column}, {i}, 1)"
+    utc = f"{at(14)} = ':' AND ({at(-1)} = 'Z' OR {at(-3)} = '+') AND TRY_CAST({column} AS TIMESTAMPTZ) IS NOT NULL"   # the two commonest forms need no regular expression
+    local = f"length({column}) = 19 AND {at(5)} = '-' AND {at(14)} = ':' AND {at(17)} = ':' AND TRY_CAST({column} AS TIMESTAMP) IS NOT NULL"
+    return f"CASE WHEN {utc} THEN CAST({column} AS TIMESTAMPTZ) WHEN {local} THEN timezone({literal(timezone)}, CAST({column} AS TIMESTAMP)) ELSE {_any_time(column, timezone)} END"
