@@ -13,8 +13,8 @@ from .scenarios import WINDOWS, Scenario, read_scenario
 from .population import POPULARITY, People, draw_people, stream
 
 # %% auto #0
-__all__ = ['LATENCY', 'FIRST_SCROLL', 'NAMES', 'SPREAD', 'bounce_odds', 'Views', 'draw_views', 'link_clicks', 'own_clicks',
-           'event_names', 'Events', 'draw_events']
+__all__ = ['LATENCY', 'FIRST_SCROLL', 'NAMES', 'SPREAD', 'bounce_odds', 'Views', 'draw_views', 'links_of', 'link_clicks',
+           'own_clicks', 'event_names', 'Events', 'draw_events']
 
 # %% ../../nbs/sources/20c_browsing.ipynb #cf43805b
 def _chosen(weights, u):
@@ -94,16 +94,16 @@ def draw_views(
 
 _SIZE = np.array([w[1:3] for w in WINDOWS], float)
 
-# %% ../../nbs/sources/20c_browsing.ipynb #f33bb06d
+# %% ../../nbs/sources/20c_browsing.ipynb #e60adadb
 @cache
-def _links(scenario):
-    "Per pair of pages the elements that lead on, and their middles in every window (∞ pads)."
+def links_of(scenario):
+    "Per pair of pages the elements that lead on, and their lower edges in every window (∞ pads)."
     e, pages = scenario.elements, len(scenario.pages)
-    middle = e.box[..., 1] + e.box[..., 3]/2
+    bottom = e.box[..., 1] + e.box[..., 3]
     lists = [np.flatnonzero((e.page == i) & (e.to == j)) for i in range(pages) for j in range(pages)]
     most = max(map(len, lists))
     element, at = np.zeros((pages**2, most), int), np.full((len(WINDOWS), pages**2, most), np.inf)
-    for k, found in enumerate(lists): element[k, :len(found)], at[:, k, :len(found)] = found, middle[:, found]
+    for k, found in enumerate(lists): element[k, :len(found)], at[:, k, :len(found)] = found, bottom[:, found]
     return element, at
 
 @cache
@@ -115,7 +115,7 @@ def _targets(scenario):
     for i, found in enumerate(lists): table[i, :len(found)] = found
     return table
 
-# %% ../../nbs/sources/20c_browsing.ipynb #e6bea454
+# %% ../../nbs/sources/20c_browsing.ipynb #14a9d478
 def link_clicks(
     scenario:Scenario,
     people:People,
@@ -124,7 +124,7 @@ def link_clicks(
 ) -> tuple:   # rows of views that lead on, element clicked in each
     "The click that leads from each page to the next."
     rows = np.flatnonzero(views.to < len(scenario.pages))
-    element, at = _links(scenario)
+    element, at = links_of(scenario)
     window, pair = people.visits.window[views.visit[rows]], views.page[rows]*len(scenario.pages) + views.to[rows]
     seen = (at[window, pair] <= (views.scroll[rows] + _SIZE[window, 1])[:, None]).sum(1)
     return rows, element[pair, np.floor(rng.random(len(rows))*seen).astype(int)]
@@ -141,8 +141,8 @@ def own_clicks(
     visit = views.visit[rows]
     target = _targets(scenario)[views.page[rows]]
     window, chance = v.window[visit][:, None], e.click[v.segment[visit][:, None], target]/scenario.plan["habits"]["favourite"]
-    middle = e.box[window, target, 1] + e.box[window, target, 3]/2
-    seen = (target >= 0) & (middle <= views.scroll[rows, None] + _SIZE[window, 1]) & people.habits.favourite[v.person[visit][:, None], target]
+    bottom = e.box[window, target, 1] + e.box[window, target, 3]
+    seen = (target >= 0) & (bottom <= views.scroll[rows, None] + _SIZE[window, 1]) & people.habits.favourite[v.person[visit][:, None], target]
     view, k = np.nonzero(seen & (rng.random(target.shape) < chance))
     return rows[view], target[view, k]
 

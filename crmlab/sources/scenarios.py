@@ -181,7 +181,7 @@ def _elements_of(blocks, page, pages, segments, name):
             rows.append((*card, page, to, chances, b.get("event")))
     return rows
 
-# %% ../../nbs/sources/20_scenarios.ipynb #d73218e0
+# %% ../../nbs/sources/20_scenarios.ipynb #728d60d1
 def _elements(plan, pages, segments, name):
     "The elements of a plan."
     blocks = [plan["pages"][p]["blocks"] for p in pages]
@@ -191,11 +191,13 @@ def _elements(plan, pages, segments, name):
     height = np.array([[max(s[1], WINDOWS[i][2] + 300) for s in window] for i, window in enumerate(stacks)], float)
     selector, label, page, to, click, event = map(list, zip(*rows))
     click = np.stack(click, axis=1)
-    favourite = plan["habits"]["favourite"]
+    favourite, named = plan["habits"]["favourite"], [v for v in event if v]
+    twice = next((v for v in named if named.count(v) > 1), None)
+    if twice: raise CrmlabError(f"scenario {name}: event {twice!r} belongs to several elements; give each its own name, so that the truth of it can be computed")
     if (click > favourite).any(): raise CrmlabError(f"scenario {name}: {selector[int(click.max(0).argmax())]} is clicked with chance {click.max():g}, but only a share {favourite:g} of members care for it; raise habits.favourite, or lower the chance")
     return Elements(np.array(page), selector, label, np.array(to), click, event, box, height)
 
-# %% ../../nbs/sources/20_scenarios.ipynb #85499784
+# %% ../../nbs/sources/20_scenarios.ipynb #3caa99db
 @dataclass(frozen=True, eq=False)
 class Trial:
     "An experiment planted in a shop."
@@ -217,7 +219,9 @@ def _trial(plan, segments, pages, name):
     e = plan.get("experiment")
     if not e: return None
     if e["enter"] not in _ENTRIES: raise CrmlabError(f"scenario {name}: experiment.enter = {e['on']!r}; {suggest(e['on'], _ENTRIES)}")
-    attributes, arms = plan["people"]["attributes"], list(e["arms"])
+    attributes, arms, days = plan["people"]["attributes"], list(e["arms"]), plan["calendar"]["days"]
+    if not e["entry"][0] < e["entry"][1] <= days - e["within"]: raise CrmlabError(f"scenario {name}: experiment.entry = {e['entry']}: people must enter at least {e['within']} days before the end, day {days}")
+    if plan["visits"]["kept"] != 1: raise CrmlabError(f"scenario {name}: an experiment needs visits.kept = 1; set `experiment: null`, or keep all visits")
     if e["by"] != "rank" and e["by"] not in attributes: raise CrmlabError(f"scenario {name}: experiment.by = {e['by']!r}; {suggest(e['by'], ['rank', *attributes])}")
     groups = segments[:-1] if e["by"] == "rank" else list(attributes[e["by"]])
     orders = _table(e.get("orders", {}), arms, groups, name, "experiment.orders")
@@ -257,7 +261,7 @@ class Scenario:
         "Hash of the plan: equal plans have equal truths."
         return hashlib.sha256(json.dumps(self.plan, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
-# %% ../../nbs/sources/20_scenarios.ipynb #766f6553
+# %% ../../nbs/sources/20_scenarios.ipynb #fce6a6ff
 def _moves(tree, pages, segments, name, path):
     "Weights of the next page; pages that nobody comes from lead to the exit."
     to = [*pages, "exit"]
@@ -267,11 +271,11 @@ def _moves(tree, pages, segments, name, path):
 def _check_links(scenario):
     "Raise `CrmlabError` when a move has no element to click on in the first screen of some window."
     e, fold = scenario.elements, np.array([w[2] for w in WINDOWS])[:, None]
-    middle = e.box[..., 1] + e.box[..., 3]/2
+    bottom = e.box[..., 1] + e.box[..., 3]
     for i, page in enumerate(scenario.pages):
         for j in np.flatnonzero((scenario.moves[:, i, :-1] + scenario.buying[:, i, :-1]).any(0)):
             linked = (e.page == i) & (e.to == j)
-            if not linked.any() or (middle[:, linked].min(1) > fold[:, 0]).any():
+            if not linked.any() or (bottom[:, linked].min(1) > fold[:, 0]).any():
                 raise CrmlabError(f"scenario {scenario.name}: nothing on the first screen of page {page!r} leads to {scenario.pages[j]!r}; add a block with `to: {scenario.pages[j]}` higher up, or set that move to 0")
 
 # %% ../../nbs/sources/20_scenarios.ipynb #1fb79770
