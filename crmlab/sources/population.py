@@ -327,7 +327,7 @@ def _sent_arms(rng, trial, exposures):
     none = np.full(n, -1)
     return Messages(exposures.person[rows], none, exposures.arm[rows], sent, np.ones(n, bool), np.where(opened, at, np.nan), np.where(opened & (rng.random(n) < .3), at + .0004, np.nan), none)
 
-# %% ../../nbs/sources/20b_population.ipynb #ec98d93e
+# %% ../../nbs/sources/20b_population.ipynb #dd1d3931
 @dataclass(eq=False)
 class People:
     "A block: `members` members, then strangers."
@@ -336,6 +336,7 @@ class People:
     members:int
     habits:Habits
     joined:np.ndarray      # day
+    basket:np.ndarray      # expected lines of an order beyond the first
     attributes:dict        # name → code per member
     orders:Orders
     ranks:np.ndarray       # (member, period)
@@ -386,7 +387,7 @@ def _began(scenario, seed, block, members):
     orders = _in_order(_orders(rng, scenario, member, day, habits.evening, basket))
     return habits, joined, basket, attributes, lot, orders, gone
 
-# %% ../../nbs/sources/20b_population.ipynb #788feef6
+# %% ../../nbs/sources/20b_population.ipynb #ebcce2de
 def draw_people(
     scenario:Scenario,
     *,
@@ -414,4 +415,4 @@ def draw_people(
     placed = _placed(rng, scenario, visits, habits, segment, letters)
     visits = Visits(visits.person, visits.day, visits.order, segment, _arms(visits, exposures, n), **placed)
     if exposures is not None and scenario.trial.enter != "visit": letters.append(_sent_arms(post, scenario.trial, exposures))
-    return People(scenario, block, members, habits, joined, attributes, orders, ranks, visits, exposures, letters)
+    return People(scenario, block, members, habits, joined, basket, attributes, orders, ranks, visits, exposures, letters)
