@@ -1,4 +1,4 @@
-"""`crmlab new | import | report | doctor`: the workbench without Python, for schedules and for people in a hurry.
+"""`crmlab new | import | simulate | report | doctor`: the workbench without Python, for schedules and for people in a hurry.
 
 Who imports last night's export and sends Monday's report when nobody sits at a notebook? A scheduler, which sees an exit code and reads one line. So every command ends in one of four ways: 0 for done, 1 for input that was refused (one line on standard error that names the culprit and the remedy), 2 for a command that was not understood, 130 for an interruption. A traceback means a bug of ours and nothing else."""
 
@@ -21,15 +21,25 @@ def _new(args):
     new_shop(args.folder, name=args.name, timezone=args.timezone, currency=args.currency, ranks=args.ranks)
     print(word("cli.new", folder=args.folder))
 
-# %% ../../nbs/deliver/55_cli.ipynb #6d9d5604
+# %% ../../nbs/deliver/55_cli.ipynb #86562887
 def _import(args):
     "Import files into a shop folder."
     from crmlab.sources.importing import import_data
-    options = {k: v for k in ("table", "columns", "encoding") if (v := getattr(args, k)) is not None}
-    shop = import_data(args.kind, args.paths, into=args.into, progress=sys.stderr.isatty(), **options)
+    given = {k: v for k in ("table", "columns", "encoding", "retract", "pii") if (v := getattr(args, k)) is not None}
+    shop = import_data(args.kind, args.paths, into=args.into, progress=sys.stderr.isatty(), **given, **dict(_parameter(o, {}) for o in args.option))
     for table, c in shop.counts.items():
-        print(word("cli.counts", table=table, **{k: f"{v:,}" for k,v in c.items()}))
+        print(word("cli.counts", table=table, **{k: f"{c[k]:,}" for k in ("read", "kept", "duplicate", "rejected")}), *(word(f"cli.{k}", n=f"{c[k]:,}") for k in ("corrected", "retracted") if k in c))
+    for note, n in shop.notes.items(): print(word("cli.left_out", what=note, n=f"{n:,}"))
     if any(c["rejected"] for c in shop.counts.values()): print(word("cli.rejected", file=_newest(Path(args.into)/"_rejected")))
+
+def _simulate(args):
+    "Make a shop whose truth is known."
+    import json
+    from crmlab.sources.simulate import simulate
+    try: policy = json.loads(Path(args.policy).read_text(encoding="utf-8")) if args.policy else None
+    except (OSError, ValueError) as e: raise CrmlabError(f"{args.policy}: not a readable policy ({e}); write a JSON list of rules such as [{{\"when\": {{\"rank\": \"Bronze\"}}, \"arm\": \"B\"}}, {{\"arm\": \"A\"}}]") from e
+    shop = simulate(args.scenario, users=args.users, seed=args.seed, into=args.into, policy=policy)
+    for table in shop.tables: print(word("cli.made", table=known_word(f"report.table.{table}", table), n=f"{sum(f['rows'] for f in shop.manifest['tables'][table]):,}"))
 
 def _newest(folder): return max(folder.glob("*.jsonl"), key=lambda f: f.stat().st_mtime_ns, default=folder)
 
@@ -110,11 +120,13 @@ def _picture(found, file, lang):
         if before is not None: os.environ["CRMLAB_LANGUAGE"] = before
     return file
 
-# %% ../../nbs/deliver/55_cli.ipynb #5b04ac0f
+# %% ../../nbs/deliver/55_cli.ipynb #d1b10205
 _EXAMPLES = """examples:
   crmlab new data/hana --name "花と水" --ranks Bronze Silver Gold Royal
   crmlab import rrweb recordings/ --into data/hana
   crmlab import csv orders.csv --into data/hana --table orders --columns orders.yaml --encoding cp932
+  crmlab import makeshop orders-2026-11.csv --into data/hana --retract period
+  crmlab simulate bronze_royal --users 2000 --into data/practice
   crmlab doctor data/hana --lang en --out reports/out
   crmlab report behaviour --shop data/hana --lang ja --out reports/out -p by=rank -p page=/
   crmlab report experiment --shop hillstrom --lang en -p arm=segment -p metric=visit -p "control=No E-Mail"
@@ -136,16 +148,28 @@ class _ReportHelp(argparse.Action):
         parser.print_help()
         parser.exit()
 
-# %% ../../nbs/deliver/55_cli.ipynb #2ce9c3aa
+# %% ../../nbs/deliver/55_cli.ipynb #b9d645d1
 def _add_import(commands):
     p = commands.add_parser("import", help="import files into a shop folder", description="Import files into a shop folder as one commit. A refused file changes nothing.")
-    p.add_argument("kind", help="what the files are: rrweb, csv or parquet")
+    p.add_argument("kind", help="what the files are: rrweb, posthog, ga4, segment, matomo, snowplow, shopify, eccube, futureshop, makeshop, csv or parquet")
     p.add_argument("paths", nargs="+", help="files and folders")
     p.add_argument("--into", required=True, metavar="FOLDER", help="shop folder; made when absent")
     p.add_argument("--table", help="csv, parquet: the table the rows belong to, such as orders")
     p.add_argument("--columns", metavar="MAP.yaml", help="csv, parquet: lines of `schema column: header`")
-    p.add_argument("--encoding", help="csv: utf-8 (default) or cp932")
+    p.add_argument("--encoding", help="of CSV files: utf-8 or cp932; the kind's own when left out")
+    p.add_argument("--retract", metavar="SPAN", help="all or period: take back rows of earlier imports of this kind that the export no longer holds")
+    p.add_argument("--pii", metavar="WHAT", help="keep: store personal data as it comes, instead of keyed hashes")
+    p.add_argument("-o", "--option", action="append", default=[], metavar="NAME=VALUE", help="another option of the kind; may be repeated")
     p.set_defaults(run=_import)
+
+def _add_simulate(commands):
+    p = commands.add_parser("simulate", help="make a shop whose truth is known", description="Make a shop for checking estimators, planning tests and teaching. Its truth is in the table `truth`.")
+    p.add_argument("scenario", help="name of a scenario, such as bronze_royal, or a YAML file")
+    p.add_argument("--users", type=int, required=True, help="number of members")
+    p.add_argument("--seed", type=int, default=settings().seed, help="equal seeds give equal shops; that of settings.ini when left out")
+    p.add_argument("--into", required=True, metavar="FOLDER", help="folder of the new shop")
+    p.add_argument("--policy", metavar="RULES.json", help="rules that decide the experiment's arm instead of chance")
+    p.set_defaults(run=_simulate)
 
 def _add_doctor(commands):
     p = commands.add_parser("doctor", help="say what a shop folder holds and what seems wrong with it", description="Tables, imports, months beside the cart's own totals, and findings with what to do.")
@@ -165,7 +189,7 @@ def _add_report(commands):
     p.add_argument("-p", "--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the template; may be repeated")
     p.set_defaults(run=_report)
 
-# %% ../../nbs/deliver/55_cli.ipynb #20a3752f
+# %% ../../nbs/deliver/55_cli.ipynb #302277cc
 def _parser():
     "The grammar of the command line."
     top = argparse.ArgumentParser(prog="crmlab", description="Workbench for the CRM analytics of online shops.", epilog=_EXAMPLES,
@@ -180,6 +204,7 @@ def _parser():
     p.add_argument("--ranks", nargs="+", default=[], help="member ranks from the lowest to the highest")
     p.set_defaults(run=_new)
     _add_import(commands)
+    _add_simulate(commands)
     _add_report(commands)
     _add_doctor(commands)
     return top
