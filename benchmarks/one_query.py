@@ -1,7 +1,8 @@
 """One query of one tool in a process of its own: CPU seconds, wall seconds and peak memory from open folder to last row.
 
-Called by bench_queries: `python one_query.py TOOL QUERY SHOP ANSWER`. Prints one line of JSON. Imports are over before
-the clock starts. With `digest` as fifth argument nothing is timed: the long result is reduced to its digest in ANSWER.
+Called by bench_queries: `python one_query.py TOOL QUERY SHOP ANSWER GROUP MODE`; GROUP is QUERIES, or PLAIN for the smaller
+questions. Prints one line of JSON. Imports are over before the clock starts. A short result is left in ANSWER; a long one
+is only drawn, and in MODE `digest` it is reduced to its digest instead of being timed.
 """
 from __future__ import annotations
 
@@ -31,9 +32,9 @@ def drain(result) -> int:
     return len(result)
 
 
-def main(tool: str, query: str, shop: str, answer: str, mode: str = "") -> dict:
-    run = importlib.import_module(f"tool_{tool}").QUERIES[query]
-    small = query not in ("sessionize", "as_of")
+def main(tool: str, query: str, shop: str, answer: str, group: str = "QUERIES", mode: str = "time") -> dict:
+    run = getattr(importlib.import_module(f"tool_{tool}"), group)[query]
+    small = group == "PLAIN" or query not in ("sessionize", "as_of")
     if mode == "digest":
         import agree
         Path(answer).write_text(json.dumps(agree.digest(run(Path(shop)))))

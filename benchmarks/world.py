@@ -82,7 +82,7 @@ def random_shop(path: Path, n: int, seed: int = 1) -> Path:
     return path
 
 
-EVENTS_PER_MEMBER = 109   # of the scenario, strangers' events included; only decides how near the shop comes to the size asked for
+EVENTS_PER_MEMBER = 124   # of the scenario, strangers' events included; only decides how near the shop comes to the size asked for
 
 
 def shop_of(events: str | int) -> Path:

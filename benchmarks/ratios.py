@@ -1,0 +1,46 @@
+"""The few ratios that say whether crmlab keeps its promises, made from the committed results; nothing is typed by hand.
+
+results/ratios.json holds one record per promise: what, the value, the bound, and whether it was kept in that run.
+"""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+
+def results(folder: Path) -> dict:
+    "All results by name, without their wrapping."
+    return {p.stem: json.loads(p.read_text(encoding="utf-8"))["result"] for p in sorted(folder.glob("*.json")) if p.stem != "ratios"}
+
+
+def promises(found: dict) -> list[dict]:
+    "One record per promise whose figures are there."
+    sized = {name.removeprefix("queries-"): r for name, r in found.items() if name.startswith("queries-")}
+    made = []
+    for size, r in sized.items():
+        cpu = r["cpu_sum"]
+        made.append(dict(what=f"CPU of the five queries, crmlab / floor, {size} events", value=cpu["crmlab"]/cpu["floor"], bound=1.10 if size == "10M" else None))
+        made += [dict(what=f"CPU of the five queries, crmlab / {t}, {size} events", value=cpu["crmlab"]/cpu[t], bound=None) for t in ("sorting", "polars", "pandas") if t in cpu]
+    if {"10M", "100M"} <= sized.keys():
+        made.append(dict(what="CPU of crmlab, 100M / 10M events", value=sized["100M"]["cpu_sum"]["crmlab"]/sized["10M"]["cpu_sum"]["crmlab"], bound=12))
+    for size in sorted(sized.keys() & {"100M"}):
+        made.append(dict(what=f"peak memory of crmlab in GB, {size} events, memory_limit {sized[size]['memory_limit']}", value=max(q["crmlab"]["peak_mb"] for q in sized[size]["queries"].values())/1000, bound=5))
+    for name, r in found.items():
+        if name.startswith("import_formats"):
+            made += [dict(what=f"rows a second, import of {k}", value=f["rows_per_s"], bound=200_000, least=True) for k, f in r["formats"].items() if "rows_per_s" in f]
+            made += [dict(what=f"peak memory in GB, import of {k}", value=f["peak_mb"]/1000, bound=2) for k, f in r["formats"].items() if "peak_mb" in f]
+        if name.startswith("simulate"):
+            made += [dict(what=f"events a second, simulate, {name.removeprefix('simulate-')}", value=r["events_per_s"], bound=500_000, least=True),
+                     dict(what=f"peak memory in GB, simulate, {name.removeprefix('simulate-')}", value=r["peak_mb"]/1000, bound=2)]
+    for m in made:
+        m["value"] = round(m["value"], 3 if m["value"] < 1000 else None)
+        m["kept"] = None if m["bound"] is None else (m["value"] >= m["bound"] if m.get("least") else m["value"] <= m["bound"])
+    return made
+
+
+def write(folder: Path) -> list[str]:
+    "Store the promises; gives them as lines to print."
+    made = promises(results(folder))
+    (folder/"ratios.json").write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    bound = lambda m: "" if m["bound"] is None else f"  ({'at least' if m.get('least') else 'at most'} {m['bound']:,}: {'kept' if m['kept'] else 'MISSED'})"
+    return [f"{m['what']}: {m['value']:,}{bound(m)}" for m in made]
