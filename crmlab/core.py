@@ -56,7 +56,7 @@ def microseconds(
     if not match: raise CrmlabError(f"duration {duration!r} is not understood; write a number and a unit, such as 30m, 24h or 90d")
     return int(match[1]) * _MICROSECONDS[match[2]]
 
-# %% ../nbs/core/00_core.ipynb #068091df
+# %% ../nbs/core/00_core.ipynb #a4b42ded
 @dataclass(frozen=True)
 class Settings:
     "Analysis defaults; every field is a key of `settings.ini` and an environment variable `CRMLAB_<KEY>`."
@@ -67,6 +67,7 @@ class Settings:
     seed:int = 1                  # default of functions that take `seed`
     engine:str = "duckdb"         # duckdb or spark
     memory_limit:str = "4GB"      # of the DuckDB engine
+    spill_folder:str = ""         # where it lays down what exceeds that; the system's folder of temporary files when empty
     min_users:int = 10            # fewer users in a cell of a result: NaN with a note
     key_file:str = "~/.config/crmlab/pseudonym.key"  # key of the pseudonyms, outside every shop folder
     data_cache:str = "~/.cache/crmlab"               # where public data sets are kept
