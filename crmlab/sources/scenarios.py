@@ -39,7 +39,7 @@ def _parsed(source):
     if not isinstance(read, dict): raise CrmlabError(f"scenario {source}: a mapping is wanted, not a {type(read).__name__}")
     return read
 
-# %% ../../nbs/sources/20_scenarios.ipynb #4c6de7e4
+# %% ../../nbs/sources/20_scenarios.ipynb #9ba7d8d8
 _WHOLE = re.compile(r"pages\.\w+\.blocks|ranks\.(names|thresholds|shares)|source|device|experiment\.(arms|orders|bounce|entry)|people\.attributes|messages|experiment")
 
 def _by_segment(value, segments):
@@ -56,17 +56,25 @@ def _laid_over(base, own, segments, path=""):
         merged[key] = value
     return merged
 
+def _alike(tree, rank, segments):
+    "A plan in which all ranks have the value of one; strangers keep theirs."
+    if not isinstance(tree, dict): return [_alike(v, rank, segments) if isinstance(v, dict) else v for v in tree] if isinstance(tree, list) else tree
+    if not _by_segment(tree, segments): return {k: _alike(v, rank, segments) for k, v in tree.items()}
+    value = tree.get(rank, tree.get("other"))
+    return {"other": value, "stranger": tree.get("stranger", tree.get("other", value))}
+
 def _plan(source, seen=()):
     "The whole plan, with all bases laid underneath."
     own = dict(_parsed(source))
-    base = own.pop("base", None)
+    base, alike = own.pop("base", None), own.pop("alike", None)
     if base in seen: raise CrmlabError(f"scenario {source}: base {base!r} leads back to itself; name another base")
     if base is None: return own
     below = _plan(base, (*seen, base))
     names = own.get("ranks", {}).get("names", below["ranks"]["names"])
-    return _laid_over(below, own, {*names, "stranger"})
+    if alike is not None and alike not in names: raise CrmlabError(f"scenario {source}: alike = {alike!r} is no rank; {suggest(alike, names)}")
+    return _laid_over(_alike(below, alike, {*names, "stranger"}) if alike else below, own, {*names, "stranger"})
 
-# %% ../../nbs/sources/20_scenarios.ipynb #fa1d3ed2
+# %% ../../nbs/sources/20_scenarios.ipynb #0f30f264
 _chance = (lambda v: 0 <= v <= 1, "a chance between 0 and 1")
 _amount = (lambda v: v >= 0, "0 or more")
 _number = (lambda v: True, "a number")
@@ -79,10 +87,10 @@ _RULES = [(re.compile(p), *rule) for p, rule in {
     r"pages\.\w+\.view\.scroll": _chance, r"pages\.\w+\.view\.depth": (lambda v: v > 0, "above 0"), r"pages\.\w+\.view\.(wait|stay)": (lambda v: 0 < v <= 120, "seconds, at most 120"),
     r"landing\.\w+": _amount, r"bounce\.\w+": (lambda v: 0 < v < 1, "a chance between 0 and 1"), r"(moves|buying)\.\w+\.\w+": _amount,
     r"habits\.favourite": (lambda v: 0 < v <= 1, "a share above 0"), r"habits\.(moves|bounce|scroll|pace)": _amount,
-    r"experiment\.arms\.\w+": (lambda v: 0 < v < 1, "a chance between 0 and 1"), r"experiment\.orders\.\w+": (lambda v: -1 <= v <= 1, "between -1 and 1"),
+    r"experiment\.arms\.\w+": (lambda v: 0 < v < 1, "a chance between 0 and 1"), r"experiment\.orders\.\w+(\.[^.]+)?": (lambda v: -1 <= v <= 1, "between -1 and 1"),
     r"experiment\.bounce\.\w+\.\w+": _number, r"experiment\.within": (lambda v: v >= 2, "2 days or more"), r"messages\.every": (lambda v: v >= 4, "4 days or more"),
     r"messages\.(opened|clicked)": _chance}.items()]
-_FREE = re.compile(r"(title|about)(\.\w+)?|calendar\.start|ranks\.(by|names|thresholds|shares)|source\.[^.]+\.medium|pages\.\w+\.(path|label\.\w+|view\.event|blocks)|experiment\.(name|enter|entry|by)|messages\.channel")
+_FREE = re.compile(r"(title|about)(\.\w+)?|experiment|messages|calendar\.start|ranks\.(by|names|thresholds|shares)|source\.[^.]+\.medium|pages\.\w+\.(path|label\.\w+|view\.event|blocks)|experiment\.(name|enter|entry|by)|messages\.channel")
 
 # %% ../../nbs/sources/20_scenarios.ipynb #20c42345
 def _leaves(tree, segments, path=""):

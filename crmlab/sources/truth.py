@@ -126,7 +126,7 @@ def draw_counts(
             for key, v in zip(("trial", "given", "people"), made): part[key] = part[key] + v
     return {k: ({i: np.array([p[k][i] for p in parts]) for i in parts[0][k]} if k == "kpi" else np.array([p[k] for p in parts])) for k in parts[0]}
 
-# %% ../../nbs/sources/20g_truth.ipynb #4463d949
+# %% ../../nbs/sources/20g_truth.ipynb #feca43e0
 def _name_of(scenario, policy): return hashlib.sha256(json.dumps([MODEL, scenario.key, policy]).encode()).hexdigest()[:16]
 
 def _plain(counts): return {k: _plain(v) if isinstance(v, dict) else np.round(np.asarray(v, float), 3).tolist() for k, v in counts.items()}
@@ -145,7 +145,7 @@ def shipped_counts(
 def counts_file(
     scenario:Scenario,
     *,
-    members:int=2_000_000,
+    members:int=1_000_000,
 ) -> str:                  # JSON
     "The drawn part as the package ships it."
     return json.dumps(dict(key=_name_of(scenario, None), members=members, counts=_plain(draw_counts(scenario, members=members))), separators=(",", ":"))
@@ -239,30 +239,33 @@ def _behaviour_rows(scenario, counts, points):
                          _row("adjusted", key, "rank", high, one, ranks[a], ranks[b], (low, one), _equal(scenario, key, a, b) or _same(scenario, a, b, mixed=True))]
     return rows
 
-# %% ../../nbs/sources/20g_truth.ipynb #93fdc858
+# %% ../../nbs/sources/20g_truth.ipynb #452141aa
 def map_pages(
     scenario:Scenario,
 ) -> list:       # numbers of pages
-    "The pages of which the truth holds maps: at least a tenth of some segment's visits begin there."
-    return list(np.flatnonzero((scenario.landing >= .1).any(0)))
+    "The pages of which the truth holds maps: at least a quarter of some segment's visits begin there."
+    return list(np.flatnonzero((scenario.landing >= .25).any(0)))
 
 DEPTHS = (.25, .5, .75, 1.)
 
+def _maps(scenario, counts, points, seed):
+    "Reach and cell rates by page and device."
+    likes, mix = habit_points(scenario, points, seed), mix_of(scenario, counts["visits"].sum(0))
+    curves, edges, pv = some_curves(scenario, likes), edge_curves(scenario, likes), page_views(scenario, averages(scenario, likes), mix)
+    devices = [d for i, d in enumerate(("desktop", "tablet", "mobile")) if scenario.device[:, i].any()]
+    return {(p, d): (reach_of(scenario, pv, mix, curves, p, DEPTHS)[:-1, i], click_rates(scenario, pv, mix, curves, edges, p, d)[:-1])
+            for p in map_pages(scenario) for i, d in enumerate(("desktop", "tablet", "mobile")) if d in devices and d != "tablet"}
+
 def _map_rows(scenario, counts, points):
-    "Cells and reach as frames."
-    likes = habit_points(scenario, points, 99)
-    mix = mix_of(scenario, counts["visits"].sum(0))
-    curves, edges, pv, frames = some_curves(scenario, likes), edge_curves(scenario, likes), page_views(scenario, averages(scenario, likes), mix), []
-    for p in map_pages(scenario):
-        reach = reach_of(scenario, pv, mix, curves, p, DEPTHS)
-        for d, device in enumerate(("desktop", "tablet", "mobile")):
-            s, k = np.nonzero(np.ones((len(scenario.ranks), len(DEPTHS))))
-            frames.append(pd.DataFrame(dict(kind="reach", key=[f"{scenario.paths[p]}|{device}|{DEPTHS[i]:g}" for i in k], segment=np.array(scenario.ranks)[s], value=reach[s, d, k])))
-            if device == "tablet": continue
-            rates = click_rates(scenario, pv, mix, curves, edges, p, device)[:-1]
-            s, row, col = np.nonzero(rates > 1e-6)
-            frames.append(pd.DataFrame(dict(kind="cell", key=[f"{scenario.paths[p]}|{device}|{c}|{r}" for c, r in zip(col.tolist(), row.tolist())], segment=np.array(scenario.ranks)[s], value=rates[s, row, col])))
-    return pd.concat(frames, ignore_index=True).assign(a=None, b=None, se=np.nan, is_null=False)
+    "Cells and reach as a frame."
+    first, second = (_maps(scenario, counts, points, seed) for seed in (98, 99))
+    ranks, frames = np.array(scenario.ranks), []
+    for (p, device), pair in first.items():
+        for kind, one, two in zip(("reach", "cell"), pair, second[(p, device)]):
+            at = np.nonzero(one > 1e-5)
+            place = [f"{DEPTHS[d]:g}" for d in at[1]] if kind == "reach" else [f"{c}|{r}" for c, r in zip(at[2].tolist(), at[1].tolist())]
+            frames.append(pd.DataFrame(dict(kind=kind, key=[f"{scenario.paths[p]}|{device}|{w}" for w in place], segment=ranks[at[0]], value=(one + two)[at]/2, se=np.abs(one - two)[at]/2)))
+    return pd.concat(frames, ignore_index=True).assign(a=None, b=None, is_null=False)
 
 # %% ../../nbs/sources/20g_truth.ipynb #b64229a6
 TRUTH_COLUMNS = ["kind", "key", "segment", "a", "b", "value", "se", "is_null"]
