@@ -119,10 +119,10 @@ def located(
     kept = [f"COALESCE(nullif(CAST({quoted(c)} AS VARCHAR), ''), {made.pop(c)}) AS {quoted(c)}" if c in made else quoted(c) for c in have if c not in ("_url", "_referrer", "_user_agent")]
     return _of_the_same_browser(events.project(", ".join(kept + [f"{sql} AS {quoted(c)}" for c,sql in made.items()])))
 
-# %% ../../nbs/sources/19_web.ipynb #78356975
+# %% ../../nbs/sources/19_web.ipynb #d1ba2225
 def _of_the_same_browser(events):
     "Events whose missing device is taken from the visitor's other events."
-    if "device" not in events.columns or not events.filter("device IS NULL").limit(1).fetchall(): return events
+    if "device" not in events.columns or not events.filter("device IS NULL").project("1").limit(1).fetchall(): return events
     known = events.filter("device IS NOT NULL").aggregate("visitor_id AS _visitor, arg_max(device, ts) AS _device", "visitor_id")
     rest = ", ".join(f"rows.{quoted(c)}" for c in events.columns if c != "device")
     return events.set_alias("rows").join(known.set_alias("known"), "rows.visitor_id = known._visitor", how="left").project(f"{rest}, COALESCE(rows.device, known._device) AS device")

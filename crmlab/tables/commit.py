@@ -84,13 +84,13 @@ def _sweep(path, manifest, now):
         if file.relative_to(path).as_posix() not in kept: file.unlink(missing_ok=True)
     for file in path.glob(f".{MANIFEST}.*"): file.unlink(missing_ok=True)   # a manifest that was being written when its process died
 
-# %% ../../nbs/tables/14b_commit.ipynb #86b8e333
+# %% ../../nbs/tables/14b_commit.ipynb #020f91a2
 def _key(table): return ", ".join(map(quoted, TABLES[table].key))
 
 def _once(staged, table):
     "Good rows, one of each key."
     good = staged.filter("_reason IS NULL")
-    if not good.aggregate(f"{_key(table)}, count(*) AS times", _key(table)).filter("times > 1").limit(1).fetchall(): return good
+    if not good.aggregate(f"{_key(table)}, count(*) AS times", _key(table)).filter("times > 1").project("1").limit(1).fetchall(): return good
     order = ", ".join(f"{c} {'DESC' if TABLES[table].newest else ''}" for c in ("_file", "TRY_CAST(_line AS BIGINT)"))
     return good.query("good", f"SELECT * FROM good QUALIFY row_number() OVER (PARTITION BY {_key(table)} ORDER BY {order}) = 1")
 
