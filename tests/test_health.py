@@ -174,7 +174,7 @@ def test_nobody_who_ordered_was_seen(clean):
     assert set(f) == {"strangers"} and f["strangers"].severity == "error"
 
 
-@pytest.mark.parametrize("share, severity", [(20, "note"), (500, "warn")])
+@pytest.mark.parametrize("share, severity", [(6, "note"), (20, "warn"), (500, "warn")])
 def test_few_identified_visits(clean, share, severity):
     e = clean["events"]
     rare = e.assign(user_id=e.user_id.where((e.visitor_id.str[1:].astype(int) % share) == 1, None))
@@ -202,7 +202,7 @@ CARTS = {
     "without tax": (("tax",), lambda o: o.revenue - o.tax, "Asia/Tokyo"),
     "points as a discount": (("points",), lambda o: o.revenue - o.points_used, "Asia/Tokyo"),
     "months of London": (("utc",), lambda o: o.revenue, "UTC"),
-    "nothing known": (("unknown",), lambda o: o.revenue*1.0371, "Asia/Tokyo"),
+    "nothing known": ((), lambda o: o.revenue*1.0371, "Asia/Tokyo"),
 }
 
 
@@ -214,7 +214,8 @@ def test_the_difference_from_the_cart_is_explained(clean, case):
     why = {f["check"]: f["values"]["why"] for f in h.found}
     assert set(why["totals_revenue"]) == set(reason)
     for lang in ("ja", "en"):
-        if reason != ("unknown",): assert all(word(f"health.term.{r}", lang) in h.text(lang) for r in reason)
+        assert all(word(f"health.term.{r}", lang) in h.text(lang) for r in reason)
+        assert reason or word("health.remedy.totals", lang) in h.text(lang)
     assert h.months.orders.sum() == len(o)
 
 
@@ -226,6 +227,18 @@ def test_cancelled_orders_that_the_cart_counts(clean):
     h = health(Frames(frames=dict(orders=o), totals=counted))
     assert {f["check"]: f["values"]["why"] for f in h.found} == dict(totals_orders=("cancelled",), totals_revenue=("cancelled",))
     assert h.months.cancelled.sum() == gone.sum() and h.months.orders.sum() == (~gone).sum()
+
+
+def test_a_month_that_was_imported_in_part_does_not_hide_the_reason(clean):
+    o = pd.concat([clean["orders"].assign(ts=clean["orders"].ts + pd.Timedelta(days=60*k), order_id=f"{k}-" + clean["orders"].order_id) for k in range(3)], ignore_index=True)
+    cart = totals(o, o.revenue + o.shipping)
+    part = o[(month(o) != "2024-03") | (o.index % 3 > 0)]
+    h = health(Frames(frames=dict(orders=part), imports=[], totals=cart))
+    f = {f["check"]: f for f in h.found}
+    assert f["totals_revenue"]["values"]["why"] == ("shipping",) and f["totals_revenue"]["values"]["still"] == "2024-03"
+    assert (f["totals_orders"]["remedy"], f["totals_orders"]["values"]["months"]) == ("totals", "2024-03")
+    said = h.checks_in("ja").set_index("check").remedy["totals_revenue"]
+    assert "2024-03" in said and "送料" in said
 
 
 def test_a_month_that_only_the_cart_knows(clean):
@@ -272,6 +285,16 @@ def test_words_exist_for_every_check_in_both_languages():
     for check in checks:
         for lang in ("ja", "en"): assert word(f"health.says.{check}", lang)
     assert checks >= {"gaps", "future", "early", "percent", "duplicates", "strangers"}
+
+
+def test_the_smallest_shops(clean):
+    one = clean["events"].head(1)
+    for engine in ENGINES:
+        h = health(Frames(engine, frames=dict(events=one)))
+        assert (h.meta["visits"], len(h.days)) == (1, 1) and "gaps" not in set(h.checks.check)
+    bare = one[["event_id", "ts", "visitor_id", "event", "page"]]   # a source that knows no coordinates, no members
+    h = health(Frames(frames=dict(events=bare)))
+    assert h.meta["identified"] == 0 and set(h.checks.check) == {"identified"}
 
 
 def test_an_empty_shop_and_single_tables(clean):

@@ -88,7 +88,7 @@ def _day_sums(events, latest_us):
     days = collect(events.with_columns(day=nw.col("ts_local").dt.truncate("1d")).group_by("day").agg(**made).sort("day"))
     return days.assign(day=pd.to_datetime(days.day))
 
-# %% ../../nbs/tables/12b_health.ipynb #cf25e565
+# %% ../../nbs/tables/12b_health.ipynb #a807ab6f
 _FIRST_DAY = pd.Timestamp("2000-01-01")   # no online shop's tracker wrote before
 
 def _period(days, latest_day):
@@ -106,10 +106,11 @@ def _runs(dates):
     days = pd.Series(dates, dtype="datetime64[us]").reset_index(drop=True)
     return list(days.groupby((days.diff() != pd.Timedelta(days=1)).cumsum()).agg(["first", "last"]).itertuples(index=False, name=None))
 
-def _ranges(dates, most=4):
+def _ranges(dates):
     "Days in words that every language reads."
-    shown = [f"{a:%Y-%m-%d}" + (f"–{b:%Y-%m-%d}" if a != b else "") for a,b in _runs(dates)]
-    return ", ".join(shown[:most]) + (" …" if len(shown) > most else "")
+    return _listed([f"{a:%Y-%m-%d}" + (f"–{b:%Y-%m-%d}" if a != b else "") for a,b in _runs(dates)])
+
+def _listed(names, most=4): return ", ".join(list(names)[:most]) + (" …" if len(names) > most else "")
 
 def _day_findings(days, period, missing, visits):
     "Findings about the calendar."
@@ -192,7 +193,7 @@ def _page_facts(events, known):
     rules = pd.concat(rules).drop_duplicates("rule", ignore_index=True)
     return top, total, rules[rules.rule != "/{id}"] if len(rules) > 1 else rules
 
-# %% ../../nbs/tables/12b_health.ipynb #afeaf0ca
+# %% ../../nbs/tables/12b_health.ipynb #00bbd693
 def _visit_facts(events, buyers, prob):
     "visits, identified, identified_lo, identified_hi, and met: visits of people who ordered (None without orders)."
     visits = with_visits(events).group_by("visitor_id", "visit_no").agg(nw.col("user_id").max())
@@ -206,7 +207,7 @@ def _visit_facts(events, buyers, prob):
 def _identity_findings(v):
     if not v["visits"]: return
     share = v["identified"]/v["visits"]
-    if share < .1: yield _finding("identified", "warn" if share < .01 else "note", v["visits"] - v["identified"], v["visits"], known=f"{v['identified']:,}")
+    if share < .3: yield _finding("identified", "warn" if share < .1 else "note", v["visits"] - v["identified"], v["visits"], known=f"{v['identified']:,}")
     if v["identified"] and v["met"] == 0: yield _finding("strangers", "error", v["identified"], v["visits"])
 
 # %% ../../nbs/tables/12b_health.ipynb #5e6df3fd
@@ -234,31 +235,34 @@ def _terms(sums, money):
              "revenue:tax": -turn("tax", "excluded")*sums.tax*sale}
     return pd.DataFrame(made).assign(month=sums.month, utc=sums.utc)
 
-# %% ../../nbs/tables/12b_health.ipynb #572458a5
+# %% ../../nbs/tables/12b_health.ipynb #bab3accb
 def _cart_totals(totals):
     "The cart's own figures: index month, columns orders and revenue."
     return pd.DataFrame.from_dict(totals, orient="index").reindex(columns=["orders", "revenue"]).astype("float").sort_index()
 
 def _explained(terms, cart, metric):
-    "The fewest parts that bring every month of the cart's to agreement, () when nothing does."
+    "(the fewest parts that bring the cart's months to agreement, months they leave open); parts that close most months count when none closes all."
     cart = cart[metric].dropna()
-    names = [c for c in terms if c.startswith(f"{metric}:") and terms[c].abs().sum() > 0]
+    names, best = [c for c in terms if c.startswith(f"{metric}:") and terms[c].abs().sum() > 0], None
     for size, clock in ((s, c) for s in range(4) for c in ("month", "utc")):
         by = terms.groupby(clock).sum(numeric_only=True).reindex(cart.index).fillna(0)
         for chosen in combinations(names, size):
-            if ((by[[metric, *chosen]].sum(axis=1) - cart).abs() <= np.maximum(.5, 1e-6*cart.abs())).all():
-                return (*(c.partition(":")[2] for c in chosen), *(("utc",) if clock == "utc" else ()))
-    return ()
+            off = (by[[metric, *chosen]].sum(axis=1) - cart).abs() > np.maximum(.5, 1e-6*cart.abs())
+            if best is None or (off.sum() < len(best[1]) and len(cart) - off.sum() >= max(3, 2*len(cart)/3)) or not off.any():
+                best = (*(c.partition(":")[2] for c in chosen), *(("utc",) if clock == "utc" else ())), list(cart.index[off])
+            if not best[1]: return best
+    return best
 
 def _month_findings(months, terms, cart):
     "Months in which the cart's own figures differ."
     for metric in ("orders", "revenue"):
-        gap = (months[metric] - months[f"cart_{metric}"]).abs()
-        off = months[gap > (.5 if metric == "orders" else .001*months.cart_revenue.abs() + .5)]
+        theirs = months[f"cart_{metric}"]
+        gap = (months[metric] - theirs).abs()
+        off = months[gap > (.5 if metric == "orders" else .001*theirs.abs() + .5)]
         if off.empty: continue
-        why, worst = _explained(terms, cart, metric), float((gap/months[f"cart_{metric}"].abs().clip(lower=1)).max())
-        yield _finding(f"totals_{metric}", _by_share(worst, .02, 0), len(off), int(months[f"cart_{metric}"].notna().sum()), remedy="totals_known" if why else "totals", why=why or ("unknown",),
-                       months=", ".join(off.month[:3]) + (" …" if len(off) > 3 else ""), worst=f"{100*worst:.1f}", ours=f"{off[metric].sum():,.0f}", cart=f"{off[f'cart_{metric}'].sum():,.0f}")
+        (why, still), worst = _explained(terms, cart, metric), float((gap/theirs.abs().clip(lower=1)).max())
+        yield _finding(f"totals_{metric}", _by_share(worst, .02, 0), len(off), int(theirs.notna().sum()), remedy="totals" if not why else "totals_mostly" if still else "totals_known", why=why,
+                       months=_listed(off.month), still=_listed(still), worst=f"{100*worst:.1f}", ours=f"{off[metric].sum():,.0f}", cart=f"{off[f'cart_{metric}'].sum():,.0f}")
 
 # %% ../../nbs/tables/12b_health.ipynb #4703ad0a
 def _months(orders, shop_settings):
