@@ -38,8 +38,8 @@ docs: .venv/.stamp  ## the docs site, in docs/_build/html
 lab: .venv/.stamp  ## JupyterLab on this machine only
 	$(B)/jupyter lab --ip=127.0.0.1
 
-bench: .venv/.stamp  ## ratio benchmarks against peers and the floor
-	$(B)/python benchmarks/run.py
+bench: .venv/.stamp  ## benchmarks against peers and the floor at 1M and 10M events; EVENTS=100M for that size
+	$(B)/python benchmarks/run.py $(if $(EVENTS),--events $(EVENTS))
 
 lock:  ## solve the dependencies again: the one writer of requirements.lock
 	bash scripts/setup.sh --lock

@@ -44,16 +44,18 @@ def main() -> None:
     found = sorted(p.stem.removeprefix("bench_") for p in HERE.glob("bench_*.py"))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"benchmarks, all when none is named: {', '.join(found)}")
-    parser.add_argument("--events", type=sizes, default=["1M", "10M"], help="sizes for those that take one, such as 1M,10M")
+    parser.add_argument("--events", type=sizes, help="sizes for those that take one (1M,10M when not given); the others then run only when named")
     asked = parser.parse_args()
     for name in asked.names:
         if name not in found: sys.exit(f"no benchmark {name!r}; there are {', '.join(found)}")
-    for size in asked.events: world.count_of(size)
+    sizes_asked = asked.events or ["1M", "10M"]
+    for size in sizes_asked: world.count_of(size)
     for name in asked.names or found:
         measure = importlib.import_module(f"bench_{name}").measure
-        if "size" not in inspect.signature(measure).parameters: keep(name, measure())
+        if "size" not in inspect.signature(measure).parameters:
+            if asked.names or not asked.events: keep(name, measure())
         else:
-            for size in asked.events: keep(f"{name}-{size}", measure(size=size))
+            for size in sizes_asked: keep(f"{name}-{size}", measure(size=size))
     for line in ratios.write(RESULTS): print(line)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -86,14 +87,19 @@ EVENTS_PER_MEMBER = 124   # of the scenario, strangers' events included; only de
 
 
 def shop_of(events: str | int) -> Path:
-    "The cached shop with about that many events; made on first use."
+    "The cached shop with about that many events; made on first use, in a process of its own."
     from crmlab.sources.scenarios import read_scenario
-    from crmlab.sources.simulate import simulate
     users = max(1, round(count_of(events)/EVENTS_PER_MEMBER))
     path = cache_folder()/"shops"/f"bronze_royal-{read_scenario('bronze_royal').key[:8]}-{users}"
     if not (path/"manifest.json").exists():
         half = path.with_name(path.name + ".part")   # a broken run leaves no half shop under the final name
         shutil.rmtree(half, ignore_errors=True)
-        simulate("bronze_royal", users=users, seed=1, into=half)
+        made = subprocess.run([sys.executable, str(Path(__file__).with_name("one_import.py")), "simulate", str(users), str(half)], check=True, stdout=subprocess.PIPE, text=True)
+        figures_of(path).write_text(made.stdout.strip().splitlines()[-1] + "\n", encoding="utf-8")
         half.rename(path)
     return path
+
+
+def figures_of(shop: Path) -> Path:
+    "File beside a cached shop that says what making it cost."
+    return shop.with_name(shop.name + ".json")
