@@ -6,20 +6,21 @@ crmlab: a Jupyter-first workbench for CRM analytics of online shops. `import crm
 
 # %% auto #0
 __all__ = ['CrmlabError', 'settings', 'word', 'Shop', 'open_shop', 'Table', 'scan', 'schema_frame', 'new_shop', 'import_data',
-           'simulate', 'sessionize', 'first_view', 'scroll_reach', 'heatmap', 'funnel', 'behaviours', 'contrast',
-           'ab_test', 'experiment_users', 'report', 'datasets']
+           'simulate', 'preview_definitions', 'apply_definitions', 'sessionize', 'first_view', 'scroll_reach',
+           'heatmap', 'funnel', 'behaviours', 'contrast', 'ab_test', 'experiment_users', 'report', 'datasets']
 
 # %% ../nbs/60_names.ipynb #d6e00504
 from importlib import import_module
 
 __version__ = "0.1.0"
 
-# %% ../nbs/60_names.ipynb #5a9d7e45
+# %% ../nbs/60_names.ipynb #1c748651
 _MODULE_OF = {
     "CrmlabError": "core", "settings": "core", "word": "core",
     "Shop": "tables.shop", "open_shop": "tables.shop", "Table": "tables.engine", "scan": "tables.engine",
     "schema_frame": "tables.schema", "new_shop": "tables.commit",
     "import_data": "sources.importing", "simulate": "sources.simulate",
+    "preview_definitions": "sources.define", "apply_definitions": "sources.define",
     "sessionize": "measure.visits", "first_view": "measure.visits", "scroll_reach": "measure.visits",
     "heatmap": "measure.heatmap", "funnel": "measure.journey", "behaviours": "measure.behaviours",
     "contrast": "infer.contrast", "ab_test": "infer.experiment", "experiment_users": "infer.experiment",
@@ -35,6 +36,6 @@ def __getattr__(name):
 
 def __dir__(): return sorted([*_MODULE_OF, *_MODULES, "__version__"])
 
-# %% ../nbs/60_names.ipynb #2f55fdc5
-_all_ = ["CrmlabError", "settings", "word", "Shop", "open_shop", "Table", "scan", "schema_frame", "new_shop", "import_data", "simulate", "sessionize", "first_view",
+# %% ../nbs/60_names.ipynb #de1f65ff
+_all_ = ["CrmlabError", "settings", "word", "Shop", "open_shop", "Table", "scan", "schema_frame", "new_shop", "import_data", "simulate", "preview_definitions", "apply_definitions", "sessionize", "first_view",
          "scroll_reach", "heatmap", "funnel", "behaviours", "contrast", "ab_test", "experiment_users", "report", "datasets"]
