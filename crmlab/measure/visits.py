@@ -33,7 +33,7 @@ def _completed(lazy, have):
     given = {c.name: number(c.name) if c.type == "number" else nw.col(c.name).cast(nw.String) for c in TABLES["events"].columns if c.name in have and c.type != "time"}
     return lazy.with_columns(**given, **{c.name: nw.lit(None).cast(kind(c)) for c in TABLES["events"].columns if c.name not in have and c.name != "user_id"})
 
-# %% ../../nbs/measure/30_visits.ipynb #44bfac99
+# %% ../../nbs/measure/30_visits.ipynb #2966fb80
 def _segment(by, tagged):
     "The segment of each event, the same throughout its visit."
     if by is None: return nw.lit(ALL)
@@ -55,7 +55,7 @@ def visit_events(
     if "visit_no" in have and gap != "30m": lazy = lazy.drop([c for c in _VISIT_COLUMNS if c in have])
     lazy = lazy.with_columns(nw.col(*[c for c in _KEYS if c in have]).cast(nw.String))
     tags = [t for t,_ in events.tags] if isinstance(events, Shop) else getattr(events, "meta", {}).get("tags", [])
-    return _completed(with_visits(lazy, gap=gap), have).with_columns(segment=_segment(by, by in tags))
+    return _completed(with_visits(lazy, gap=gap, stitch=events.stitch if isinstance(events, Shop) else "visit"), have).with_columns(segment=_segment(by, by in tags))
 
 # %% ../../nbs/measure/30_visits.ipynb #f1832051
 _LATER, _DIGITS = 5*10**17, 18   # µs added so that every moment from year 1 to 9999 has 18 digits

@@ -15,8 +15,8 @@ import narwhals.stable.v2 as nw
 from ..core import CrmlabError, html_table, microseconds, need, settings
 
 # %% auto #0
-__all__ = ['MOMENTS', 'connection', 'collect', 'Table', 'on_spark', 'scan', 'live_files', 'settled', 'moved', 'gap_exceeds',
-           'int_bin', 'iso_weekday', 'as_of']
+__all__ = ['MOMENTS', 'ENGINES', 'connection', 'collect', 'Table', 'on_spark', 'scan', 'spark_session', 'live_files', 'settled',
+           'moved', 'gap_exceeds', 'int_bin', 'iso_weekday', 'as_of']
 
 # %% ../../nbs/tables/11_engine.ipynb #b11fd24d
 _SPILL = "crmlab-spill-"
@@ -162,8 +162,10 @@ def scan(
     times = _duckdb_times if isinstance(native, duckdb.DuckDBPyRelation) else _spark_times if on_spark(native) else _polars_times
     return nw.from_native(times(native, schema, moments, timezone or settings().timezone))
 
-# %% ../../nbs/tables/11_engine.ipynb #48d5c196
-def _spark_session():
+# %% ../../nbs/tables/11_engine.ipynb #4f1ca77e
+ENGINES = ("duckdb", "spark")   # where a shop can be read
+
+def spark_session():
     "The caller's Spark session, or an error that says how to make one."
     try: from pyspark.sql import SparkSession
     except ImportError as e: raise CrmlabError("engine 'spark' needs the package pyspark; run: pip install 'crmlab[spark]' (and install a Java runtime), or use engine='duckdb'") from e
@@ -178,7 +180,7 @@ def live_files(
 ):                           # frame as the engine knows it, columns joined by name
     "Parquet files of one table on an engine; raises `CrmlabError` when Spark is not at hand."
     files = [str(f) for f in files]
-    if engine == "spark": return _spark_session().read.option("mergeSchema", "true").parquet(*files)
+    if engine == "spark": return spark_session().read.option("mergeSchema", "true").parquet(*files)
     return connection().read_parquet(files, union_by_name=True)
 
 # %% ../../nbs/tables/11_engine.ipynb #84c4d185
