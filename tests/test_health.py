@@ -145,6 +145,16 @@ def test_one_planted_fault_is_the_one_that_is_found(clean, fault, engine):
     assert h.checks["count"][0] == planted
 
 
+def test_copies_among_very_many_events_are_estimated_from_a_sample_of_seconds(clean, monkeypatch):
+    from crmlab.tables import health as module
+    e = clean["events"]
+    twice = pd.concat([e, e[e.index % 4 == 1].assign(event_id=lambda d: "2" + d.event_id)])
+    monkeypatch.setattr(module, "_COMPARED", 2000)
+    f = found(dict(events=twice))["duplicates"]
+    assert f.count % 7 == 0 and f.count == pytest.approx(len(twice) - len(e), rel=.25)   # about 270 of 1,875 copies lie in the sample
+    assert "duplicates" not in found(dict(events=e))
+
+
 def test_percent_from_one_day_on_is_found(clean):
     e = clean["events"]
     from_day = e.ts >= pd.Timestamp("2024-02-20", tz="Asia/Tokyo")
