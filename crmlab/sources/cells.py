@@ -271,7 +271,7 @@ def _over_lines(cells, cell, name):
     which = dict(first="arg_min", last="arg_max")[cell["lines"]]
     return _aggregate(cells, f"{which}({text_of(cells, _bare(cell), name)}, _line){_filter(cells, cell)}", name)
 
-# %% ../../nbs/sources/27_cells.ipynb #b4d4132a
+# %% ../../nbs/sources/27_cells.ipynb #d7abadfe
 _PLAIN_TIME = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}([ T]\d{1,2}:\d{2}(:\d{2})?)?"
 
 def plain_number_sql(text):
@@ -282,7 +282,9 @@ def plain_number_sql(text):
 def _moment(text, timezone):
     "SQL of the moment in a text, the common ways of writing it first."
     plain = f"timezone({literal(timezone)}, TRY_CAST(replace({text}, '/', '-') AS TIMESTAMP))"
-    return f"CASE WHEN regexp_full_match({text}, {literal(_PLAIN_TIME)}) THEN {plain} ELSE {time_sql(text, timezone)} END"
+    zoned = f"TRY_CAST(replace(replace({text}, ' +', '+'), ' -', '-') AS TIMESTAMPTZ)"   # 2026-02-01 00:30:00 +0900
+    return f"""CASE WHEN regexp_full_match({text}, {literal(_PLAIN_TIME)}) THEN {plain}
+               WHEN substr({text}, 20, 1) = ' ' THEN COALESCE({zoned}, {time_sql(text, timezone)}) ELSE {time_sql(text, timezone)} END"""
 
 def _time(cells, cell, text, name):
     "SQL of a moment as text; what is no time stays as it is, to be rejected with its value."
