@@ -12,7 +12,7 @@ import pytest
 import crmlab as cl
 from crmlab.sources.matomo import read_matomo, xml_visits
 from crmlab.tables.commit import commit
-from crmlab.tables.shop import ShopSettings, open_shop
+from crmlab.tables.shop import ShopSettings
 
 SHOP = ShopSettings()
 ORDERS = "matomo/test_ecommerceOrderWithItems__Live.getLastVisitsDetails_day.xml"
@@ -47,9 +47,8 @@ def text_of(row, tag): return (row.findtext(tag) or "").strip()
 def test_orders_equal_their_xml(data, tmp_path):
     file = timed(data/ORDERS, tmp_path/"orders.xml")
     written = {text_of(a, "orderId"): a for a in ET.parse(file).getroot().iter("row") if text_of(a, "type") == "ecommerceOrder"}
-    counts = landed(read_matomo([file], shop=SHOP), tmp_path/"s")
-    assert [c["rejected"] for c in counts] == [0, 0, 0]
-    shop = open_shop(tmp_path/"s")
+    shop = cl.import_data("matomo", file, into=tmp_path/"s")
+    assert [shop.counts[t]["rejected"] for t in ("events", "orders", "order_items")] == [0, 0, 0]
     orders, items = shop.orders.to_pandas().set_index("order_id"), shop.order_items.to_pandas()
     assert sorted(orders.index) == sorted(written) and len(written) == 2
     for name, a in written.items():

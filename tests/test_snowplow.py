@@ -31,10 +31,10 @@ def ndjson(path, rows): return path.write_bytes("".join(json.dumps(r) + "\n" for
 @pytest.mark.data("snowplow_web")
 def test_the_sample_gives_its_expected_page_views_and_sessions(data, tmp_path):
     root = data/"snowplow_web"
-    reading = read_snowplow([root/"source/snowplow_web_events.csv"], shop=SHOP)
-    assert reading.notes == {"sent late": 3} and not reading.refused
-    assert landed(reading, tmp_path/"s")[0] == dict(table="events", read=157, kept=154, duplicate=3, rejected=0)   # 160 rows, 3 sent late
-    got = page_engagement(open_shop(tmp_path/"s")).to_pandas()
+    shop = cl.import_data("snowplow", root/"source/snowplow_web_events.csv", into=tmp_path/"s")
+    assert shop.counts["events"] == dict(read=157, kept=154, duplicate=3, rejected=0) and shop.notes == {"sent late": 3}   # of 160
+    assert shop.events.to_pandas().page.str.startswith("/").all() and set(shop.events.to_pandas().device) == {"desktop", "mobile"}
+    got = page_engagement(shop).to_pandas()
     views = pd.read_csv(root/"expected/snowplow_web_page_views_expected.csv").set_index("page_view_id")
     ours = got[got.viewed].set_index("pageview_id").loc[views.index]
     assert len(views) == 43 == got.viewed.sum()
@@ -78,6 +78,17 @@ def test_robots_and_late_events_are_left_out_unless_asked_for(tmp_path):
     assert ids() == ["e1"] and ids(bots=True) == ["e1", "e2", "e3"] and ids(late=None) == ["e1", "e4"]
     assert read_snowplow([file], shop=SHOP).notes == {"robots": 2, "sent late": 1}
     with pytest.raises(cl.CrmlabError, match="duration 'soon'"): ids(late="soon")
+
+
+def test_clicks_know_their_element_and_typed_values_are_dropped(tmp_path):
+    def own(name, vendor="com.snowplowanalytics.snowplow", **data): return EVENT | {"event": "unstruct", "event_name": name, "event_vendor": vendor, "event_version": "1-0-0", "event_id": name + str(data)} | {f"unstruct_event_{vendor.replace('.', '_')}_{name}_1": data}
+    rows = [own("link_click", elementId="hero", targetUrl="https://shop.example/item"), own("link_click", elementClasses=["btn", "wide"]), own("link_click", targetUrl="https://shop.example/"), own("button_click", id="buy", label="買う"),
+            own("change_form", elementId="mail", nodeName="INPUT", value="someone@shop.example"), own("submit_form", formId="f", elements=[dict(name="mail", value="someone@shop.example")]),
+            own("site_search", terms=["セラム"]), own("ad_impression", vendor="jp.example", slot="top")]
+    found = read_snowplow([ndjson(tmp_path/"a.json", rows)], shop=SHOP).tables["events"].df()
+    assert found.event.tolist() == ["click"]*4 + ["input", "submit_form", "search", "ad_impression"]
+    assert found.selector.fillna("").tolist() == ["#hero", "a.btn", "a", "#buy", "#mail", "", "", ""]
+    assert not found.props.str.contains("someone@").any() and json.loads(found.props.iloc[-1]) == dict(slot="top") and json.loads(found.props[0])["targetUrl"] == "https://shop.example/item"
 
 
 def test_the_commerce_schema_gives_an_order_with_its_lines(tmp_path):
