@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))   # the package beside this script, also in a copy
 SECTIONS = {"": "About", "tutorials": "Tutorials", "core": "Core", "tables": "Tables", "sources": "Sources",
             "measure": "Measures", "infer": "Inference", "deliver": "Deliverables"}
 # Markdown files of the repository that are pages too: file -> (page, caption)
-PAGES = {"data/README.md": ("data", "Tutorials"), "benchmarks/README.md": ("benchmarks", "About"), "CHANGELOG.md": ("changelog", "About")}
+PAGES = {"data/README.md": ("data", "Tutorials"), "CHANGELOG.md": ("changelog", "About")}
 FIRST = ["architecture", "contributing"]   # of the section About
 NOT_FOR_PAGES = ("application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json", "application/javascript")
 
