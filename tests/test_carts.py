@@ -288,3 +288,24 @@ def test_ptengine_is_a_frame_and_never_events(tmp_path):
     assert frame.click_rate[0] == .123 and pd.isna(frame.click_rate[1]) and frame["謎の列"][0] == "x"
     with pytest.raises(cl.CrmlabError, match="no column for a block, an element or a page"): read_ptengine(put(tmp_path, b"a,b\n1,2\n", "q.csv"))
     with pytest.raises(cl.CrmlabError, match="kind 'ptengine' is unknown"): cl.import_data("ptengine", file, into=tmp_path/"s")
+
+
+# --- public purchase histories
+
+@pytest.mark.data("cdnow", "online_retail")
+def test_public_purchase_histories_are_shops(data, monkeypatch, tmp_path):
+    monkeypatch.setenv("CRMLAB_DATA_CACHE", str(data))
+    cdnow = cl.datasets.load("cdnow", into=tmp_path/"cdnow")
+    orders = cdnow.orders.to_pandas()
+    raw = pd.read_csv(data/"cdnow/CDNOW_master.txt", sep=r"\s+", dtype={"customer_id": str})
+    assert len(orders) == len(raw) == 69_659 and orders.user_id.nunique() == raw.customer_id.nunique() == 23_570 and orders.revenue.sum() == pytest.approx(raw.dollar_value.sum())
+    assert orders.ts_local.dt.strftime("%Y%m%d").value_counts().to_dict() == raw.date.astype(str).value_counts().to_dict()
+    again = cl.datasets.load("cdnow", into=tmp_path/"cdnow")
+    assert again.fingerprint == cdnow.fingerprint and len(again.manifest["imports"]) == 1
+    retail = cl.datasets.load("online_retail")
+    assert len(retail.orders) == 25_900 and retail.settings.currency == "GBP"
+
+
+def test_a_data_set_that_is_not_published_as_it_is_read_says_how_to_make_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("CRMLAB_DATA_CACHE", str(tmp_path))
+    with pytest.raises(cl.CrmlabError, match="online_retail: not in the cache.*make .*onlineretail.csv.gz from https://"): cl.datasets.load("online_retail")
