@@ -103,8 +103,8 @@ def _trial_sums(scenario, people, real):
     given = np.array([[y[m, arm, np.arange(len(arm))].sum()] for m in range(len(METRICS))])
     return sums.transpose(2, 1, 0), given[:, 0], np.bincount(group, minlength=n).astype(float)
 
-# %% ../../nbs/sources/20g_truth.ipynb #ec167b39
-MODEL, PORTIONS, MEMBERS, SEED = 1, 8, 300_000, 2**62 + 1   # MODEL counts changes of how people or visits are drawn
+# %% ../../nbs/sources/20g_truth.ipynb #31f094ac
+MODEL, PORTIONS, MEMBERS, SEED = 1, 8, 200_000, 2**62 + 1   # MODEL counts changes of how people or visits are drawn
 
 def draw_counts(
     scenario:Scenario,
@@ -284,7 +284,7 @@ def truth_frame(
     frame = pd.DataFrame(rows)[TRUTH_COLUMNS]
     return pd.concat([frame[frame.value.notna()], _map_rows(scenario, counts, min(points, 256))[TRUTH_COLUMNS]], ignore_index=True)
 
-# %% ../../nbs/sources/20g_truth.ipynb #0f82f0b6
+# %% ../../nbs/sources/20g_truth.ipynb #68084c72
 def truth_of(
     scenario:Scenario,
     *,
@@ -293,7 +293,8 @@ def truth_of(
     "The truth of a scenario, computed once and kept in the data cache."
     folder = Path(settings().data_cache).expanduser()/"truth"
     file = folder/f"{scenario.name}-{_name_of(scenario, policy)}.parquet"
-    if file.exists(): return pd.read_parquet(file)
+    try: return pd.read_parquet(file)
+    except (OSError, ValueError): pass   # not there yet, or half of it
     frame = truth_frame(scenario, policy=policy)
     try:
         folder.mkdir(parents=True, exist_ok=True)
