@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import crmlab as cl
-from crmlab.sources.snowplow import page_engagement, read_snowplow
+from crmlab.sources.snowplow import _ORDER, page_engagement, read_snowplow
 from crmlab.tables.commit import commit
 from crmlab.tables.shop import ShopSettings, open_shop
 
@@ -68,6 +68,27 @@ def test_several_files_are_one_reading_and_personal_data_is_not_read(tmp_path):
     rows = read_snowplow([a, b], shop=SHOP).tables["events"].df()
     assert rows.user_id.tolist()[0] == "m1" and pd.isna(rows.user_id.tolist()[1]) and rows._email.tolist()[1] == "someone@shop.example"
     assert "203.0.113.7" not in rows.to_json() and "Kyoto" not in rows.to_json()
+
+
+def test_nested_columns_of_a_warehouse(tmp_path):
+    nested = EVENT | {PAGE_VIEW + "_0_0": [dict(id="pv1")], "contexts_com_iab_snowplow_spiders_and_robots_1_0_0": [dict(spider_or_robot=False)], "collector_tstamp": pd.Timestamp("2026-10-01 03:00:00.5", tz="UTC"), "derived_tstamp": pd.Timestamp("2026-10-01 03:00:00", tz="UTC")}
+    pd.DataFrame([nested, nested | {"event_id": "e2", "contexts_com_iab_snowplow_spiders_and_robots_1_0_0": [dict(spider_or_robot=True)]}]).to_parquet(tmp_path/"a.parquet")
+    reading = read_snowplow([tmp_path/"a.parquet"], shop=SHOP)
+    assert reading.tables["events"].df()[["event_id", "pageview_id"]].values.tolist() == [["e1", "pv1"]] and reading.notes == {"robots": 1}
+    assert landed(reading, tmp_path/"s")[0]["kept"] == 1
+
+
+def test_lines_of_the_pipeline(tmp_path):
+    contexts = json.dumps(dict(schema="iglu:com.snowplowanalytics.snowplow/contexts/jsonschema/1-0-0", data=[dict(schema="iglu:com.snowplowanalytics.snowplow/web_page/jsonschema/1-0-0", data=dict(id='p"1'))]))
+    click = json.dumps(dict(schema="iglu:com.snowplowanalytics.snowplow/unstruct_event/jsonschema/1-0-0", data=dict(schema="iglu:com.snowplowanalytics.snowplow/link_click/jsonschema/1-0-1", data=dict(elementId="hero"))))
+    line = lambda **row: "\t".join(str((EVENT | dict(contexts=contexts) | row).get(n, "")) for n in _ORDER)
+    text = [line(page_title='"quoted" \\ 見出し'), line(event="unstruct", event_name="link_click", event_id="e2", unstruct_event=click), "a\tb", line(event_id="e3") + "\t", line(event_id="e4", contexts="{")]
+    (tmp_path/"run.txt.gz").write_bytes(gzip.compress("\n".join(text).encode()))
+    reading = read_snowplow([tmp_path/"run.txt.gz"], shop=SHOP)
+    rows = reading.tables["events"].df()
+    assert rows.event.tolist() == ["page_view", "click", "page_view"] and rows.selector.fillna("").tolist() == ["", "#hero", ""]
+    assert rows.pageview_id.fillna("").tolist() == ['p"1', 'p"1', ""] and json.loads(rows.props[0])["page_title"] == '"quoted" \\ 見出し' and rows._line.tolist() == [1, 2, 5]
+    assert [(r["line"], r["reason"]) for r in reading.refused] == [(3, "not 131 cells"), (4, "not 131 cells")]
 
 
 def test_robots_and_late_events_are_left_out_unless_asked_for(tmp_path):
