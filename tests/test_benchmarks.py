@@ -7,16 +7,17 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent/"benchmarks"))
 import agree
+import ratios
 import tool_crmlab
 import tool_floor
 import tool_pandas
 import tool_polars
 import tool_sorting
-import world
+from random_shop import random_shop
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory): return world.random_shop(tmp_path_factory.mktemp("bench")/"shop", 12_000, seed=3)
+def shop(tmp_path_factory): return random_shop(tmp_path_factory.mktemp("bench")/"shop", 12_000, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +57,21 @@ def test_a_digest_knows_its_rows_but_not_their_order():
     assert agree.digest(rows) == agree.digest(rows.sample(frac=1, random_state=1))
     assert agree.digest(rows) != agree.digest(rows.assign(rank=["Royal", None, "Bronze"]))
     assert agree.digest(rows) != agree.digest(rows[:2])
+
+
+def _queries(size, crmlab, floor, peak):
+    figures = dict(crmlab=dict(cpu_s=crmlab/5, peak_mb=peak))
+    return dict(size=size, memory_limit="4GB", cpu_sum=dict(crmlab=crmlab, floor=floor), queries={q: figures for q in tool_floor.QUERIES})
+
+
+def test_promises_are_read_from_the_results():
+    found = {"queries-10M": _queries("10M", 22, 20, 900), "queries-100M": _queries("100M", 250, 200, 5200),
+             "import_formats": dict(formats=dict(segment=dict(rows_per_s=250_000, peak_mb=900), ga4=dict(reason="no such file"))),
+             "simulate-1M": dict(size="1M", events_per_s=400_000, peak_mb=1500, rows=dict(events=10**6))}
+    made = {p["what"]: p for p in ratios.promises(found)}
+    kept = {what: p["kept"] for what, p in made.items() if p["bound"] is not None}
+    assert kept == {"CPU of the five queries, crmlab / floor, 10M events": True, "CPU of crmlab, 100M / 10M events": True, "peak memory of crmlab in GB, 100M events, memory_limit 4GB": False,
+                    "rows a second, import of segment": True, "peak memory in GB, import of segment": True,
+                    "events a second, simulate, 1M events": False, "peak memory in GB, simulate, 1M events": True}
+    assert made["CPU of crmlab, 100M / 10M events"]["value"] == round(250/22, 3)
+    assert made["CPU of the five queries, crmlab / floor, 100M events"]["kept"] is None
