@@ -14,7 +14,7 @@ from ..tables.engine import connection
 from ..tables.conform import literal, quoted
 
 # %% auto #0
-__all__ = ['PERSONAL_KEYS', 'pseudonym_key', 'set_key', 'pseudonym', 'protected', 'identity_rows', 'scrubbed']
+__all__ = ['PERSONAL_KEYS', 'pseudonym_key', 'set_key', 'pseudonym', 'protected', 'person_keys', 'scrubbed']
 
 # %% ../../nbs/sources/18b_privacy.ipynb #2c74003e
 def pseudonym_key(
@@ -114,7 +114,7 @@ def _user(have):
     guests = [f"'{kind}:' || {_hmac(form(quoted(c)))}" for kind, c, form in (("email", "_email", _email), ("phone", "_phone", _phone)) if c in have]
     return f"COALESCE({', '.join([named, *guests])}) AS user_id"
 
-# %% ../../nbs/sources/18b_privacy.ipynb #ffdb1a77
+# %% ../../nbs/sources/18b_privacy.ipynb #d843c2c5
 def protected(
     rows,         # DuckDB relation of raw rows
     table:str,    # name in the schema
@@ -131,7 +131,7 @@ def protected(
     if "_name" in have: made.append(f"{_hmac(quoted('_name'))} AS name_hash")
     return rows.project(", ".join(kept + made))
 
-def identity_rows(
+def person_keys(
     rows,         # from `protected`
 ):                # relation of identities, one row per user and key; None when the rows have no keys
     "Which user has which key, and since when."
