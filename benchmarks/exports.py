@@ -44,9 +44,14 @@ CARTS = dict(
         {first("''")} AS "Discount Code", {first('0.00')} AS "Discount Amount", {first("'Standard'")} AS "Shipping Method", strftime(placed, '%Y-%m-%d %H:%M:%S +0900') AS "Created at", quantity AS "Lineitem quantity",
         'Article ' || price AS "Lineitem name", price AS "Lineitem price", 'SKU-' || price AS "Lineitem sku", 'true' AS "Lineitem taxable", {first("'Tokyo'")} AS "Billing City", {first(0)} AS "Refunded Amount",
         'Vendor' AS "Vendor", {first('o')} AS "Id", {first("'Low'")} AS "Risk Level", {first("'web'")} AS "Source" FROM orders ORDER BY o, line""",
+    eccube="""SELECT o AS "注文ID", 'EC' || o AS "注文番号", hash(o) % 200000 AS "会員ID", '山田' AS "お名前(姓)", '花子' AS "お名前(名)", 'ヤマダ' AS "お名前(セイ)", 'ハナコ' AS "お名前(メイ)", '東京都' AS "都道府県(名称)",
+        '千代田区千代田' AS "住所1", person || '@mail.example' AS "メールアドレス", '03' || 10000000 + hash(o) % 90000000 AS "TEL", 5 AS "対応状況(ID)", '発送済み' AS "対応状況(名称)", strftime(placed, '%Y-%m-%d %H:%M:%S') AS "受注日",
+        goods AS "小計", 0 AS "値引き", 500 AS "送料", 0 AS "手数料", goods//11 AS "税金", goods + 500 AS "支払い合計", 1 AS "明細区分(ID)", '商品' AS "明細区分(名称)", price AS "商品ID", 'SKU-' || price AS "商品コード",
+        '有機ほうじ茶 ' || price AS "商品名", price AS "価格", quantity AS "個数", 0 AS "税率", strftime(placed + INTERVAL 2 DAY, '%Y-%m-%d %H:%M:%S') AS "発送日" FROM orders ORDER BY o, line""",
     csv="""SELECT 'A' || (2*o + line) AS "注文番号", strftime(placed, '%Y/%m/%d %H:%M:%S') AS "注文日時", 'M' || hash(o) % 200000 AS "会員番号", '¥' || price*quantity AS "商品合計", 0 AS "値引き", '有効' AS "状態" FROM orders""")
 MAP = dict(table="orders", columns=dict(order_id="注文番号", ts="注文日時", user_id="会員番号", revenue="商品合計", discount="値引き", status={"column": "状態", "values": {"有効": "valid"}}))
-ENDINGS = dict(segment="json", ga4="json", posthog="json", parquet="parquet", shopify="csv", csv="csv")
+ENDINGS = dict(segment="json", ga4="json", posthog="json", parquet="parquet", shopify="csv", eccube="csv", csv="csv")
+ENCODINGS = dict(eccube="cp932")   # others are UTF-8
 FORMATS = tuple(ENDINGS)
 
 
@@ -56,8 +61,18 @@ def write(kind: str, shop: Path, rows: int, file: Path) -> None:
     if kind in CARTS: con.execute(f"CREATE VIEW orders AS {ORDERS.format(rows=rows)}")
     else: con.execute(f"CREATE VIEW rows AS SELECT * FROM read_parquet({floor.files_of(shop, 'events')}) LIMIT {rows}")
     half, how = file.with_suffix(".part"), dict(json="FORMAT json", parquet="FORMAT parquet", csv="FORMAT csv, HEADER")[ENDINGS[kind]]
-    con.execute(f"COPY ({(SQL | CARTS)[kind]}) TO '{half}' ({how})")
+    written = con.execute(f"COPY ({(SQL | CARTS)[kind]}) TO '{half}' ({how})").fetchall()[0][0]
+    if written != rows: raise SystemExit(f"{kind}: {written:,} of {rows:,} lines; the shop is too small")
+    if kind in ENCODINGS: recode(half, ENCODINGS[kind])
     half.rename(file)
+
+
+def recode(file: Path, encoding: str) -> None:
+    "Rewrite a UTF-8 file in another encoding, piece by piece."
+    whole = file.with_suffix(".recoded")
+    with open(file, encoding="utf-8", newline="") as source, open(whole, "w", encoding=encoding, newline="") as target:
+        while piece := source.read(1 << 20): target.write(piece)
+    whole.replace(file)
 
 
 if __name__ == "__main__": write(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
