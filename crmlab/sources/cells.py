@@ -271,13 +271,14 @@ def _over_lines(cells, cell, name):
     which = dict(first="arg_min", last="arg_max")[cell["lines"]]
     return _aggregate(cells, f"{which}({text_of(cells, _bare(cell), name)}, _line){_filter(cells, cell)}", name)
 
-# %% ../../nbs/sources/27_cells.ipynb #d7abadfe
+# %% ../../nbs/sources/27_cells.ipynb #629ecf26
 _PLAIN_TIME = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}([ T]\d{1,2}:\d{2}(:\d{2})?)?"
 
 def plain_number_sql(text):
     "SQL of the number in a text, the common ways of writing it first."
     bare = f"replace(replace(replace(replace({text}, ',', ''), '¥', ''), '￥', ''), '円', '')"
-    return f"COALESCE(TRY_CAST({text} AS DOUBLE), TRY_CAST({bare} AS DOUBLE), {number_sql(text)})"
+    thousands = rf"NOT contains({text}, ',') OR regexp_full_match({text}, '\D*\d{{1,3}}(,\d{{3}})+(\.\d*)?\D*')"   # 12,5 is not 125
+    return f"COALESCE(TRY_CAST({text} AS DOUBLE), CASE WHEN {thousands} THEN COALESCE(TRY_CAST({bare} AS DOUBLE), {number_sql(text)}) END)"
 
 def _moment(text, timezone):
     "SQL of the moment in a text, the common ways of writing it first."
