@@ -258,6 +258,21 @@ def test_values_of_an_order_come_from_its_first_line_even_when_lines_are_apart(t
     assert shop.order_items.to_pandas().query("order_id == 'A'").line.tolist() == [1, 2]
 
 
+def test_events_members_without_a_number_and_lines_that_do_not_count(tmp_path):
+    seen = put(tmp_path, "訪問者,日時,種別,URL,UA\nv1,2026-02-01 00:30:00,閲覧,https://shop.example/list/?utm_source=line,Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X)\n".encode(), "seen.csv")
+    columns = dict(visitor_id="訪問者", ts="日時", event=dict(column="種別", values={"閲覧": "page_view"}), _url="URL", _user_agent="UA")
+    shop = cl.import_data("csv", seen, into=tmp_path/"s", table="events", columns=columns)
+    assert shop.events.to_pandas()[["event", "page", "source", "device"]].values.tolist() == [["page_view", "/list", "line", "mobile"]]
+    ranks = put(tmp_path, "メール\tランク\t日付\nA@example.jp\tRoyal\t2026/1/1\n\tGold\t2026/1/1\nb@example.jp\t\t2026/1/1\n".encode("utf-16"), "ranks.tsv")
+    map_of_ranks = dict(table="attributes", columns=dict(_email="メール", valid_from="日付"), attributes=dict(rank="ランク"))
+    shop = cl.import_data("csv", ranks, into=tmp_path/"t", columns=map_of_ranks, encoding="utf-16")
+    assert shop.counts["attributes"] == dict(read=2, kept=1, duplicate=0, rejected=1) and shop.attributes.to_pandas().user_id.str.startswith("email:").all()   # nobody has Gold; b has no rank
+    mixed = put(tmp_path, b"no,kind,when,total\n1,order,2026-02-01,100\n1,memo,2026-02-01,5\n2,memo,2026-02-01,5\n", "mixed.csv")
+    orders = dict(table="orders", one_row_per="order", where=dict(kind="order"), columns=dict(order_id="no", ts="when", revenue="total", status=dict(constant="valid")))
+    assert orders_of(kept(tmp_path/"u", read_csv_map([mixed], shop=SHOP, columns=orders))[0]).revenue.to_dict() == {"1": 100}
+    with pytest.raises(cl.CrmlabError, match="wants 'kinds' for where.*did you mean kind"): read_csv_map([mixed], shop=SHOP, columns=orders | dict(where=dict(kinds="order")))
+
+
 @pytest.mark.data("online_retail")
 def test_online_retail_meets_its_published_figures(data, tmp_path):
     reading = read_csv_map([data/"online_retail/onlineretail.csv.gz"], shop=ShopSettings(timezone="Europe/London", currency="GBP"), columns="online_retail")
