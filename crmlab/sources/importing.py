@@ -23,7 +23,7 @@ from .web import located
 from .define import apply_definitions, read_definitions
 
 # %% auto #0
-__all__ = ['KINDS', 'PII', 'read_parquet_tables', 'read_recordings', 'Kind', 'import_data']
+__all__ = ['KINDS', 'PII', 'read_parquet_tables', 'Kind', 'import_data']
 
 # %% ../../nbs/sources/28_import.ipynb #641010d3
 def _renamed(relation, columns, table, file):
@@ -54,20 +54,7 @@ def read_parquet_tables(
         parts.append(_renamed(relation, dict(columns or {}), table, file))
     return Reading({table: union(p.project("* EXCLUDE (file_row_number)") for p in parts)})
 
-# %% ../../nbs/sources/28_import.ipynb #852ac29d
-def read_recordings(files, *, shop) -> Reading:
-    "All recordings."
-    from crmlab.sources.rrweb import read_rrweb
-    from crmlab.sources.files import Spool
-    spool, refused = Spool(), []
-    for file in files:
-        rows, rejected = read_rrweb(file, currency=shop.currency)
-        for table, new in rows.items():
-            for row in new: spool.add(table, row)
-        refused += rejected
-    return Reading(spool.relations(), refused)
-
-# %% ../../nbs/sources/28_import.ipynb #991f2874
+# %% ../../nbs/sources/28_import.ipynb #7aa9e47e
 @dataclass(frozen=True)
 class Kind:
     "How one kind of file is read."
@@ -82,13 +69,13 @@ class Kind:
     @property
     def options(self) -> list: return [n for n in signature(self.function).parameters if n not in ("files", "shop")]
 
-_LINES, _CSV, _PARQUET = (".ndjson", ".jsonl", ".json", ".ndjson.gz", ".jsonl.gz", ".json.gz"), (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt"), (".parquet",)
+_LINES, _CSV, _PARQUET = (".ndjson", ".jsonl", ".json", ".ndjson.gz", ".jsonl.gz", ".json.gz"), (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz"), (".parquet",)
 KINDS = dict(
-    rrweb=Kind("importing:read_recordings", (".json", ".json.gz")),
+    rrweb=Kind("rrweb:rrweb_reading", _LINES),
     posthog=Kind("posthog:read_posthog", (*_LINES, *_CSV, *_PARQUET)),
     ga4=Kind("ga4:read_ga4", (*_LINES, *_PARQUET)),
     segment=Kind("segment:read_segment", _LINES),
-    matomo=Kind("matomo:read_matomo", (".xml", *_LINES, *_CSV)),
+    matomo=Kind("matomo:read_matomo", (".xml", ".xml.gz", *_LINES, *_CSV, *_PARQUET)),
     snowplow=Kind("snowplow:read_snowplow", (*_CSV, *_LINES, *_PARQUET)),
     shopify=Kind("commerce:read_shopify", _CSV),
     eccube=Kind("commerce:read_eccube", _CSV),
