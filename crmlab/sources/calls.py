@@ -86,9 +86,8 @@ def micros(
     whole = f"TRY_CAST({sql} AS BIGINT)"
     return f"CASE WHEN {whole} BETWEEN -62135596800000000 AND 253402300799999999 THEN make_timestamptz({whole}) WHEN {sql} IS NOT NULL THEN 'infinity'::TIMESTAMPTZ END"
 
-# %% ../../nbs/sources/19b_calls.ipynb #5df692f0
-PERSONAL_FIELDS = ("email", "e-mail", "mail", "phone", "tel", "ip", "$ip", "firstName", "lastName", "first_name", "last_name", "address", "shipping_address",
-                   "billing_address", "birthday", "birthdate", "$email", "$phone", "$name")
+# %% ../../nbs/sources/19b_calls.ipynb #a3730a1f
+PERSONAL_FIELDS = ("email", "phone", "tel", "ip", "address", "shipping_address", "billing_address", "birthday")   # the import searches what is left for more
 
 def picked(
     sql:str,     # SQL of a JSON text
@@ -113,8 +112,8 @@ def person_columns(
     "SQL of the columns user_id and _email; an id that is an address is one."
     return f"CASE WHEN NOT contains({user}, '@') THEN nullif(trim({user}), '') END AS user_id, COALESCE(CASE WHEN contains({user}, '@') THEN {user} END, {email}) AS _email"
 
-# %% ../../nbs/sources/19b_calls.ipynb #27d9d648
-_UNWANTED = sorted({t.lower() for t in (*PERSONAL_TRAITS, *PERSONAL_FIELDS)})
+# %% ../../nbs/sources/19b_calls.ipynb #48bb3e17
+_UNWANTED = sorted({t.lower() for t in (*PERSONAL_TRAITS, *PERSONAL_FIELDS, "e-mail", "mail", "birthdate", "$email", "$phone", "$name")})
 
 def is_personal(
     sql:str,   # SQL of the name of a trait

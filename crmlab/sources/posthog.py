@@ -46,14 +46,14 @@ def _scan(file):
         raise CrmlabError(f"{file}: neither PostHog events (event, distinct_id, properties, timestamp) nor its heatmaps (x, y, type, current_url, timestamp); export one of these tables")
     return _shaped(rows), refused
 
-# %% ../../nbs/sources/22_posthog.ipynb #0a05689e
+# %% ../../nbs/sources/22_posthog.ipynb #301bc600
 _OWN = """session_id current_url referrer viewport_width viewport_height pageview_id device_id device_type raw_user_agent useragent user_id is_identified anon_distinct_id event_type set
 feature_flag feature_flag_response prev_pageview_id prev_pageview_pathname prev_pageview_duration prev_pageview_last_scroll prev_pageview_max_scroll prev_pageview_max_content
 prev_pageview_max_content_percentage""".split()
 _SHOP = ("product_id", "sku", "category", "currency", "total", "revenue", "value", "price")
 _NOISE = """pathname host referring_domain screen_width screen_height browser browser_version browser_language browser_language_prefix os os_version device lib lib_version insert_id time
 timezone timezone_offset window_id config_defaults session_entry_url session_entry_host session_entry_pathname session_entry_referrer session_entry_referring_domain set_once
-active_feature_flags feature_flag_payloads process_person_profile lib_rate_limit_remaining_tokens configured_session_timeout_ms recording_status sent_at elements ce_version
+active_feature_flags feature_flag_payloads ip process_person_profile lib_rate_limit_remaining_tokens configured_session_timeout_ms recording_status sent_at elements ce_version
 prev_pageview_last_scroll_percentage prev_pageview_max_scroll_percentage prev_pageview_last_content prev_pageview_last_content_percentage geoip_disable heatmap_data
 geoip_city_name geoip_country_name geoip_country_code geoip_continent_name geoip_continent_code geoip_postal_code geoip_latitude geoip_longitude geoip_accuracy_radius
 geoip_time_zone geoip_subdivision_1_code geoip_subdivision_1_name geoip_subdivision_2_code geoip_subdivision_2_name""".split()
@@ -66,7 +66,7 @@ def _user():
     renamed = f"{_own('device_id')} IS NULL OR distinct_id <> {_own('device_id')}"
     return f"CASE WHEN event IS NOT NULL THEN COALESCE({_own('user_id')}, CASE WHEN event = '$identify' OR {_own('is_identified')} = 'true' OR {renamed} THEN distinct_id END) END"
 
-# %% ../../nbs/sources/22_posthog.ipynb #1666cf89
+# %% ../../nbs/sources/22_posthog.ipynb #d8028430
 _NAMES = {"$pageview": "page_view", "$pageleave": "page_leave", "$identify": "identify", "$rageclick": "rageclick", "$dead_click": "deadclick", **TRACK_EVENTS}
 
 def _selector():
@@ -86,13 +86,13 @@ def _columns():
         {numeric(_own('viewport_width'))} AS viewport_w, {numeric(_own('viewport_height'))} AS viewport_h, {_selector()} AS selector, COALESCE(p.product_id, p.sku) AS item_id, p.category AS category,
         {numeric('COALESCE(p.total, p.revenue, p.value, p.price)')} AS value, p.currency AS currency, props, {_own('event_type')} AS captured, {_own('feature_flag')} AS flag, {_own('feature_flag_response')} AS response,
         {_own('set')} AS set_now, {_own('prev_pageview_id')} AS prev_id, {_own('prev_pageview_pathname')} AS prev_path, {', '.join(left)},
-        CASE WHEN {_user()} IS NOT NULL AND json_type(person_properties) = 'OBJECT' THEN person_properties END AS person, json_type(properties) = 'OBJECT' AS whole,
+        CASE WHEN {_user()} IS NOT NULL AND starts_with(ltrim(person_properties), '{{') THEN person_properties END AS person, starts_with(ltrim(properties), '{{') AS whole,
         x, y, scale_factor, viewport_width, viewport_height, pointer_target_fixed, target_fixed, type"""
 
 def _calls(file):
     "Events and points of a file, lines that are none."
     scan, refused = _scan(file)
-    rest = f"CASE WHEN properties IS NOT NULL THEN {without('properties', _DROPPED)} END"
+    rest = f"CASE WHEN NOT starts_with(event, '$') THEN {without('properties', _DROPPED)} END"
     rows, lost = lay_down(scan, f"*, {picked('properties', [*(f'${n}' for n in _OWN), *_SHOP])} AS p, {rest} AS props", _columns(), file=file)
     if not rows.filter("call IS NOT NULL AND whole OR type IS NOT NULL AND _url IS NOT NULL").project("1").limit(1).fetchall():
         raise CrmlabError(f"{file}: no row of PostHog's events or heatmaps in it; export them as JSON lines or Parquet, the heatmaps also as CSV")
@@ -115,21 +115,17 @@ def _depths(events):
         viewport_w, viewport_h, CASE WHEN max_content_percentage > 0 THEN round(max_content/max_content_percentage) END AS page_h, max_scroll AS scroll_y,
         CASE WHEN isfinite(duration) THEN CAST(json_object('seconds', duration) AS VARCHAR) END AS props, _file, _line""")
 
-# %% ../../nbs/sources/22_posthog.ipynb #929b27d9
+# %% ../../nbs/sources/22_posthog.ipynb #38eab422
 _KINDS = dict(mousemove="mouse_move", scrolldepth="scroll")
 
 _SAME = "timestamp, distinct_id, session_id, x, y, scale_factor, viewport_width, viewport_height, pointer_target_fixed, _url, type"
-
-def _numbered(rows):
-    "Heatmap points, equal ones of a file numbered."
-    return connection().sql(f"SELECT *, row_number() OVER (PARTITION BY _file, {_SAME}) AS nth FROM rows WHERE call IS NULL AND type IS NOT NULL")
 
 def _placed(points, sessions):
     "Raw rows of heatmap points; `sessions`: session → browser, from the events."
     px = lambda c: f"{numeric(c)}*COALESCE({numeric('scale_factor')}, 16)"
     fixed, deep = "COALESCE(lower(COALESCE(pointer_target_fixed, target_fixed)) IN ('true', '1', 't'), false)", "type = 'scrolldepth'"
     named = " ".join(f"WHEN '{k}' THEN '{v}'" for k, v in _KINDS.items())
-    return connection().sql(f"""SELECT md5(concat_ws(chr(31), {_SAME}, nth)) AS event_id, ts, COALESCE(browser, distinct_id) AS visitor_id, session_id,
+    return connection().sql(f"""SELECT md5(concat_ws(chr(31), {_SAME})) AS event_id, ts, COALESCE(browser, distinct_id) AS visitor_id, session_id,
         CASE type {named} ELSE type END AS event, _url, {px('viewport_width')} AS viewport_w, {px('viewport_height')} AS viewport_h,
         CASE WHEN NOT {deep} THEN {px('x')} END AS x, CASE WHEN NOT {deep} AND NOT {fixed} THEN {px('y')} END AS y, CASE WHEN {deep} THEN {px('y')} END AS scroll_y,
         CASE WHEN {fixed} AND NOT {deep} THEN CAST(json_object('target_fixed', true, 'window_y', {px('y')}) AS VARCHAR) END AS props, _file, _line
@@ -156,7 +152,7 @@ def _exposures(events):
     "Raw rows of exposures."
     return events.filter("call = '$feature_flag_called' AND response NOT IN ('true', 'false')").project("flag AS experiment, response AS variant, user_id, _email, visitor_id, ts, _file, _line")
 
-# %% ../../nbs/sources/22_posthog.ipynb #2a5dfb44
+# %% ../../nbs/sources/22_posthog.ipynb #077b00a8
 def _stray(rows):
     "Rows that are neither, or whose properties are no JSON object."
     found = rows.filter("call IS NULL AND type IS NULL OR call IS NOT NULL AND NOT COALESCE(whole, false)").project("_file, _line, call, uuid").limit(100_000).fetchall()
@@ -172,7 +168,7 @@ def read_posthog(
     read = [_calls(f) for f in files]
     rows, refused = union([r for r, _ in read]), [line for _, lines in read for line in lines]
     events, pointed = rows.filter("call IS NOT NULL AND whole"), bool(rows.filter("call IS NULL AND type = 'click'").project("1").limit(1).fetchall())
-    done = union([_done(events, not pointed), _depths(events), _placed(_numbered(rows), _sessions(events))])
+    done = union([_done(events, not pointed), _depths(events), _placed(rows.filter("call IS NULL AND type IS NOT NULL"), _sessions(events))])
     outside, empty = events.aggregate("count(*) FILTER (_url IS NULL AND call <> '$$heatmap'), count(*) FILTER (call = '$$heatmap')").fetchall()[0]
     notes = {k: n for k, n in dict(outside_pages=outside, heatmap_events=empty).items() if n}
     return Reading(dict(events=done, attributes=_attributes(events), exposures=_exposures(events)), refused + _stray(rows), notes)

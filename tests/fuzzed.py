@@ -1,0 +1,33 @@
+"Broken rows for importers: one value of a good row at a time becomes something it should not be."
+from __future__ import annotations
+
+import copy
+import json
+import random
+
+NOT_VALUES = [None, "", " ", "x", "\ud800", "ﾃｽﾄ\u0000", True, 0, -1, 1e300, 10**40, float("nan"), float("inf"), [], {}, [[]], {"a": {"b": [None]}}, "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z",
+              "1970-01-01", "infinity", "'; DROP TABLE events; --", '{"a":', "１２，３４５", "NaN", "someone@shop.example", "https://[", "http://a.example/%zz?q=%ff", "-99999999999999999999"]
+
+
+def places(value, path=()):
+    "Paths of all values within a row."
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path]*bool(path) + [p for key, v in inside for p in places(v, (*path, key))]
+
+
+def broken(rows, *, seed, n):
+    "`n` JSON lines, each a good row with one or two values that are wrong, gone, or far too large."
+    rng, lines = random.Random(seed), []
+    for i in range(n):
+        row = copy.deepcopy(rng.choice(rows))
+        for _ in range(rng.choice((1, 1, 2))):
+            *way, last = rng.choice(places(row))
+            spot = row
+            for step in way: spot = spot[step] if isinstance(spot, (dict, list)) and (step in spot if isinstance(spot, dict) else step < len(spot)) else {}
+            if not isinstance(spot, (dict, list)) or isinstance(spot, list) and last >= len(spot): continue
+            if isinstance(spot, dict) and rng.random() < .1: spot.pop(last, None)
+            else: spot[last] = "長"*3_500_000 if i == n//2 else rng.choice(NOT_VALUES)   # one of about ten megabytes
+        lines.append(json.dumps(row, ensure_ascii=rng.random() < .5))
+    lines += ["", "null", "[]", "{", "5", '"x"', "{}", '{"a": 1}', "\x00\x01", "[" * 5000, json.dumps(rows[0])[:-5], '{"a":' * 3000 + "1" + "}" * 3000]
+    rng.shuffle(lines)
+    return "\n".join(lines).encode("utf-8", "surrogatepass") + b'\n{"a": "\xff\xfe"}\n'

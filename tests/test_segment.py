@@ -1,0 +1,147 @@
+"Segment from outside: a day of calls through the whole import, money, identity, and what is broken."
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+from fuzzed import broken
+
+import crmlab as cl
+
+
+def at(second): return f"2026-03-01T{3 + second//3600:02}:{second//60 % 60:02}:{second % 60:02}.000Z"
+
+
+def call(kind, second, *, page="/", user=None, anonymous="a1", id=None, agent="Mozilla/5.0 (iPhone)", **own):
+    where = dict(page=dict(url=f"https://shop.example{page}", referrer="https://www.google.com/"), userAgent=agent, ip="203.0.113.9") if page else {}
+    return dict(type=kind, messageId=id or f"m{second}", anonymousId=anonymous, userId=user, context=where, timestamp=at(second), **own)
+
+
+def order(second, name, id="o1", *, user="u1", message=None, **properties):
+    return call("track", second, page="/thanks", user=user, id=message, event=name, properties=dict(order_id=id, currency="JPY") | properties)
+
+
+LINES = [dict(product_id="serum", name="美容液", category="skin", price=4800, quantity=1), dict(sku="soap", name="石けん", price=900, quantity=2)]
+DAY = [call("page", 0, page="/item/1?utm_source=line&utm_medium=message&utm_campaign=spring", properties=dict(path="/item/1", title="美容液", referrer="", member="gold")),
+       call("track", 10, page="/item/1", event="Product Viewed", properties=dict(product_id="serum", price=4800, currency="JPY", color="red")),
+       call("identify", 20, page="/login", user="u1", traits=dict(rank="Royal", email="Someone@shop.example", phone="090-1234-5678", createdAt="2025-04-01", home=dict(city="x"))),
+       call("track", 30, page="/cart", user="u1", event="Experiment Viewed", properties=dict(experiment_id="cart", variation_id="B")),
+       call("track", 40, page="/cart", user="u1", event="Experiment Viewed", properties=dict(experiment_id="cart", variation_id="B")),
+       order(60, "Order Completed", total=7100, shipping=500, tax=600, discount=300, products=LINES), call("group", 70, user="u1")]
+
+
+def write(folder, calls, name="day.jsonl"):
+    text = calls if isinstance(calls, bytes) else "\n".join(json.dumps(c, ensure_ascii=False) for c in calls).encode()
+    (folder/name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+    return folder/name
+
+
+def load(folder, calls, name="day.jsonl"): return cl.import_data("segment", write(folder, calls, name), into=folder/"shop")
+
+
+def test_a_day_of_calls(tmp_path):
+    shop = load(tmp_path, DAY)
+    events = shop.events.to_pandas().sort_values("ts")
+    assert events.event.tolist() == ["page_view", "view_item", "identify", "Experiment Viewed", "Experiment Viewed", "purchase"]
+    assert events.page.tolist() == ["/item/1", "/item/1", "/login", "/cart", "/cart", "/thanks"] and set(events.device) == {"mobile"}
+    assert events.iloc[0][["source", "medium", "campaign"]].tolist() == ["line", "message", "spring"] and json.loads(events.props.iloc[0])["member"] == "gold"
+    assert events.iloc[1][["item_id", "value", "currency"]].tolist() == ["serum", 4800., "JPY"] and json.loads(events.props.iloc[1])["color"] == "red"
+    assert shop.exposures.to_pandas()[["experiment", "variant", "visitor_id"]].values.tolist() == [["cart", "B", "a1"]]
+    assert str(shop.exposures.to_pandas().ts[0]).startswith("2026-03-01 03:00:30") and shop.notes == dict(group=1)
+    assert set(shop.events.to_pandas().user_id) == {"u1"}   # the visit belongs to its member from the start
+
+
+def test_traits_hold_from_the_call_on_and_personal_ones_are_nowhere(tmp_path):
+    shop = load(tmp_path, [*DAY, call("identify", 3000, user="u1", traits=dict(rank="Bronze"))])
+    rank = shop.attributes.to_pandas().query("attribute == 'rank'").sort_values("valid_from")
+    assert rank.value.tolist() == ["Royal", "Bronze"] and str(rank.valid_from.iloc[1]) == "2026-03-01 03:50:00+00:00"
+    assert set(shop.attributes.to_pandas().attribute) == {"rank", "createdAt"}
+    assert {"email_hash", "phone_hash"} <= set(shop.identities.to_pandas().kind)
+    everything = "".join(shop.table(t).to_pandas().to_csv() for t in shop.tables)
+    for personal in ("omeone@", "1234-5678", "203.0.113.9"): assert personal not in everything
+
+
+def money(shop, *columns):
+    frame = shop.orders.to_pandas()
+    return frame.set_index("order_id")[list(columns)].astype(object).where(lambda f: f.notna(), None).T.to_dict("list")
+
+
+def test_refunds_corrections_and_cancellations_are_netted(tmp_path):
+    shop = load(tmp_path, [
+        order(60, "Order Completed", total=7100, shipping=500, tax=600, discount=300, products=LINES),
+        order(90, "Order Updated", total=6200, shipping=500, tax=500, discount=300, products=LINES[:1]), order(91, "Order Updated", "never", total=1),
+        order(200, "Order Refunded", total=1000), order(200, "Order Refunded", total=1000), order(300, "Order Refunded", total=700),
+        order(61, "Order Completed", "o2", revenue=1000, tax=100, message="b"), order(400, "Order Refunded", "o2"),
+        order(62, "Order Completed", "o3", total=2000, message="c"), order(401, "Order Cancelled", "o3"),
+        order(63, "Order Completed", "o4", total=3000, message="d", products=LINES), order(402, "Order Refunded", "o4", products=[LINES[1] | dict(quantity=1)]),
+        order(403, "Order Refunded", "old", total=500), order(404, "Order Cancelled", "older", total=900)])
+    found = money(shop, "status", "revenue", "gross", "refund")
+    assert found == dict(o1=["valid", 4000., 6000., 1700.], o2=["valid", 0., 1100., 1100.], o3=["cancelled", 0., 2000., None], o4=["valid", 2100., 3000., 900.],
+                         older=["cancelled", 0., 900., None]) | {"old/return/m403": ["return", -500., None, 500.]}
+    items = shop.order_items.to_pandas()
+    assert items.query("order_id == 'o1'").item_id.tolist() == ["serum"] and sorted(items.query("order_id == 'o4'").quantity) == [1., 2.]
+    assert str(shop.orders.to_pandas().set_index("order_id").ts["o1"]) == "2026-03-01 03:01:00+00:00"
+
+
+def test_equal_lines_of_one_order_are_pieces(tmp_path):
+    shop = load(tmp_path, [order(60, "Order Completed", total=3000, products=[LINES[1], LINES[1], LINES[1] | dict(quantity=1)])])
+    assert sorted(shop.order_items.to_pandas().quantity) == [1., 4.]
+
+
+def test_a_refund_that_cannot_be_worked_out_is_no_zero(tmp_path):
+    shop = load(tmp_path, [*DAY, order(100, "Order Refunded", products=[dict(product_id="soap")])])
+    assert shop.counts["orders"] == dict(read=1, kept=0, duplicate=0, rejected=1)
+
+
+@pytest.mark.parametrize("clocks, moment", [
+    (dict(originalTimestamp="2026-03-01T02:00:00Z", sentAt="2026-03-01T02:00:05Z", receivedAt="2026-03-01T03:00:05Z", timestamp="2020-01-01"), "2026-03-01 03:00:00+00:00"),
+    (dict(timestamp="2026-03-01T12:00:00.250+09:00", sentAt="2026-03-01T02:00:05Z"), "2026-03-01 03:00:00.250000+00:00"),
+    (dict(timestamp=None, receivedAt="2026-03-01T03:00:05Z"), "2026-03-01 03:00:05+00:00")])
+def test_the_moment_of_a_call(tmp_path, clocks, moment):
+    assert str(load(tmp_path, [DAY[0] | clocks]).events.to_pandas().ts[0]) == moment
+
+
+def test_twice_is_once_and_zipped_is_the_same(tmp_path):
+    first = load(tmp_path, [*DAY, DAY[1]])
+    assert first.counts["events"] == dict(read=7, kept=6, duplicate=1, rejected=0)
+    again = load(tmp_path, DAY, "again.jsonl.gz")
+    assert all(c["kept"] == 0 for c in again.counts.values()) and len(again.orders.to_pandas()) == 1
+
+
+def test_a_server_has_no_pages_but_orders_and_traits(tmp_path):
+    server = dict(page=None, anonymous=None)
+    shop = load(tmp_path, [DAY[0], call("track", 60, user="u2", event="Order Completed", properties=dict(order_id="s1", total=100), **server), call("identify", 61, user="u2", traits=dict(rank="Gold"), **server),
+                           call("identify", 62, traits=dict(rank="Gold"), **server)])
+    assert shop.notes == dict(outside_pages=1, traits_of_nobody=1) and shop.counts["events"]["read"] == 1
+    assert shop.orders.to_pandas().user_id.tolist() == ["u2"] and shop.attributes.to_pandas().value.tolist() == ["Gold"]
+
+
+def test_a_guest_is_known_by_her_address(tmp_path):
+    shop = load(tmp_path, [order(60, "Order Completed", user=None, total=100, email="guest@shop.example"), call("track", 61, user="guest@shop.example", event="Order Completed", properties=dict(order_id="o2", total=200))])
+    users = set(shop.orders.to_pandas().user_id)
+    assert len(users) == 1 and users.pop().startswith("email:")
+
+
+@pytest.mark.parametrize("lines, complaint", [(b"", "empty file"), (b"{}\n{}\n", "no Segment call"), (b"[\n", "no Segment call"), (b'{"type": "page"}\n', "no Segment call"), (b"a,b\n1,2\n", "no Segment call")])
+def test_a_file_that_is_none_is_refused_by_name(tmp_path, lines, complaint):
+    with pytest.raises(cl.CrmlabError, match=complaint) as e: load(tmp_path, lines)
+    assert "day.jsonl" in str(e.value) and "\n" not in str(e.value) and not (tmp_path/"shop/manifest.json").exists()
+
+
+def test_broken_lines_are_kept_aside_with_their_place(tmp_path):
+    lines = [json.dumps(DAY[0]), '{"type": "page"', json.dumps(DAY[1] | dict(timestamp="yesterday")), json.dumps(DAY[2] | dict(type="telepathy"))]
+    shop = load(tmp_path, "\n".join(lines).encode())
+    assert shop.counts["events"] == dict(read=4, kept=1, duplicate=0, rejected=3)
+    told = [json.loads(line) for f in (tmp_path/"shop/_rejected").iterdir() for line in f.read_text(encoding="utf-8").splitlines()]
+    assert sorted((r["line"], r["reason"]) for r in told) == [(2, "not a JSON object with the fields of this format"), (3, "not a time: ts"), (4, "not a type of call: telepathy")]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_whatever_is_wrong_with_a_call_the_counts_add_up(tmp_path, seed):
+    rows = [*DAY, order(200, "Order Refunded", total=1000, products=LINES), order(300, "Order Cancelled", total=7100), order(90, "Order Updated", total=1)]
+    shop = load(tmp_path, json.dumps(DAY[0]).encode() + b"\n" + broken(rows, seed=seed, n=300))
+    for counts in shop.counts.values(): assert counts["read"] == counts["kept"] + counts["duplicate"] + counts["rejected"]
+    assert shop.counts["events"]["kept"] > 5 and shop.counts["events"]["rejected"] > 10
+    orders = shop.orders.to_pandas()
+    assert orders.revenue.notna().all() and orders.ts.dt.year.between(1970, 2100).all()
