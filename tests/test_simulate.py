@@ -146,10 +146,10 @@ def test_maps_and_reach_are_those_of_the_truth(world, device):
     cells = truth[(truth.kind == "cell") & (truth.segment == "Bronze")].set_index("key").value
     map_ = map_.assign(truth=cells.reindex("/|" + device + "|" + map_.col.astype(str) + "|" + map_.row.astype(str)).fillna(0).to_numpy())
     expected = map_.truth*map_.exposed
-    busy = expected > 5
+    busy = expected > 1
     z = ((map_.visits - expected)/np.sqrt(expected))[busy]
-    assert busy.sum() > 30 and abs(z.mean()) < .6 and .6 < z.std() < 1.6
-    assert abs(map_.visits.sum()/expected.sum() - 1) < .06 and map_.visits[map_.truth == 0].sum() <= 2   # clicks nowhere else
+    assert busy.sum() > 30 and abs(z.mean()) < .35 and .6 < z.std() < 1.5
+    assert abs(map_.visits.sum()/expected.sum() - 1) < .2 and map_.visits[map_.truth == 0].sum() < .03*map_.visits.sum()   # hardly a click elsewhere
     reach = cl.scroll_reach(shop.tag("rank"), page="/", by="rank", device=device).frame.query("segment == 'Bronze'").set_index("depth")
     known = truth[(truth.kind == "reach") & (truth.segment == "Bronze")].set_index("key").value
     for depth in (.5, .75):
@@ -171,13 +171,13 @@ def flags(shop, adjust=("device", "source")):
 
 def test_null_worlds_are_flagged_no_more_than_promised(world):
     "At 5 % at most 4 of 20 worlds (99 % band)."
-    assert sum(flags(world("null", 500, seed)) > 0 for seed in range(20)) <= 4
-    truth = world("null", 500, 0).truth.to_pandas()
+    assert sum(flags(world("null", 300, seed)) > 0 for seed in range(20)) <= 4
+    truth = world("null", 300, 0).truth.to_pandas()
     assert truth[truth.kind.isin(["behaviour", "adjusted"]) & truth.a.notna()].is_null.all()
 
 
 def test_mix_only_differs_until_the_mix_is_made_equal(world):
-    shops = [world("mix_only", 1000, seed) for seed in range(4)]
+    shops = [world("mix_only", 2000, seed) for seed in range(3)]
     truth = shops[0].truth.to_pandas().query("a == 'Bronze' and b == 'Royal'").set_index(["kind", "key"])
     assert abs(truth.value["behaviour", "first_view_exit"]) > .05 and truth.value["adjusted", "first_view_exit"] == 0 and truth.is_null["adjusted", "pages"]
     assert all(flags(s, adjust=()) > 0 for s in shops) and sum(flags(s) > 0 for s in shops) <= 1

@@ -55,7 +55,7 @@ def _member_counts(scenario, people):
                 if own.any(): out[(key, rank)] = (np.isfinite(moment[own]).sum(), own.sum())
     return out
 
-# %% ../../nbs/sources/20g_truth.ipynb #9419aa16
+# %% ../../nbs/sources/20g_truth.ipynb #1b0dbbd2
 _LINE_PRICE = PRICE[lines_of(np.arange(len(PRICE)))].T @ np.diff(POPULARITY, prepend=0.)   # mean price of the k-th line
 
 def _order_value(scenario, basket):
@@ -65,11 +65,11 @@ def _order_value(scenario, basket):
     return (_LINE_PRICE @ lines)*(1 - .1*scenario.plan["people"]["coupon"])
 
 def _placed_orders(people, e, within):
-    "Per exposed person: valid orders in time, those of them that can be lost, their revenue, and orders on later days."
+    "Per exposed person: valid orders in time that stay, those that can be lost, the revenue of both, orders on later days. An order at the exposing visit stays."
     o, since = people.orders, np.full(len(people.habits.pace), np.inf)
     since[e.person] = e.day
     after = o.day - since[o.member]
-    inside, later = (after > 0) & (after <= within), (after > .01) & (after < within)
+    inside, later = (after >= 0) & (after <= within), (after > .01) & (after < within)
     count = lambda rows, weight=None: np.bincount(o.member[rows], weight, len(since))[e.person]
     valid = ~o.cancelled
     fixed, loose = inside & ~later & valid, later & valid
@@ -103,8 +103,8 @@ def _trial_sums(scenario, people, real):
     given = np.array([[y[m, arm, np.arange(len(arm))].sum()] for m in range(len(METRICS))])
     return sums.transpose(2, 1, 0), given[:, 0], np.bincount(group, minlength=n).astype(float)
 
-# %% ../../nbs/sources/20g_truth.ipynb #31f094ac
-MODEL, PORTIONS, MEMBERS, SEED = 1, 8, 200_000, 2**62 + 1   # MODEL counts changes of how people or visits are drawn
+# %% ../../nbs/sources/20g_truth.ipynb #1cac8ddd
+MODEL, PORTIONS, MEMBERS, SEED = 2, 8, 200_000, 2**62 + 1   # MODEL counts changes of how people or visits are drawn
 
 def draw_counts(
     scenario:Scenario,
