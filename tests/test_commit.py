@@ -170,6 +170,15 @@ def test_lines_of_an_order_are_replaced_together_and_equal_lines_stay(tmp_path):
     assert sorted(zip(items.order_id, items.item_id)) == [("1", "pot"), ("1", "tea"), ("2", "cup")]
 
 
+def test_lines_are_taken_back_with_their_order_and_not_before(tmp_path):
+    def month(*rows): return orders(*rows) | dict(order_items=connection().from_df(pd.DataFrame([dict(order_id=r[0], line=1, item_id="tea", quantity=1., price=5.) for r in rows])))
+    commit(tmp_path/"s", month(*JANUARY), kind="makeshop", retract="period")
+    commit(tmp_path/"s", month(*FEBRUARY), kind="makeshop", retract="period")
+    assert sorted(cl.open_shop(tmp_path/"s").order_items.to_pandas().order_id) == ["1", "2", "3"]   # another month takes nothing back
+    commit(tmp_path/"s", month(JANUARY[1], ("0", "2026-01-01T00:00Z", "valid", 1.)), kind="makeshop", retract="period")
+    assert sorted(cl.open_shop(tmp_path/"s").order_items.to_pandas().order_id) == ["0", "2", "3"]
+
+
 def test_a_reader_of_yesterday_still_finds_its_files(tmp_path):
     commit(tmp_path/"s", orders(*JANUARY), kind="makeshop")
     old = cl.open_shop(tmp_path/"s")

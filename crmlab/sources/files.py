@@ -139,11 +139,12 @@ def _reject_rows(file, table):
     found = connection().sql(f"SELECT line, min(error_message), min(csv_line) FROM crmlab_rejects GROUP BY line ORDER BY line LIMIT {_MOST_REFUSED}").fetchall()
     return [dict(table=table, file=str(file), line=line, reason=reason.splitlines()[0], row=text[:2000]) for line, reason, text in found]
 
-# %% ../../nbs/sources/18_files.ipynb #5bc81a67
+# %% ../../nbs/sources/18_files.ipynb #c01ef0ca
 def _line_of_row(refused):
     "SQL of a kept row's line: its number and the refused lines above it."
     gaps = [r["line"] - i for i, r in enumerate(refused)]   # a row whose own number reached gap i stands below refused line i
-    return f"_number + len(list_filter({gaps}, lambda g: g <= _number))" if 0 < len(gaps) <= 1000 else "_number"
+    number = "(file_row_number + 2)"   # the header is 1
+    return f"{number} + len(list_filter({gaps}, lambda g: g <= {number}))" if 0 < len(gaps) <= 1000 else number
 
 def read_csv(
     file,                       # path
@@ -157,13 +158,13 @@ def read_csv(
     names, delimiter = csv_header(source, delimiter)
     con = connection()
     con.execute("DROP TABLE IF EXISTS crmlab_rejects; DROP TABLE IF EXISTS crmlab_scans")
-    try: rows = spilled(con.sql(f"SELECT *, row_number() OVER () + 1 AS _number FROM {_scan_csv(source, names, delimiter)}"))
+    try: rows = spilled(con.sql(f"SELECT * FROM {_scan_csv(source, names, delimiter)}"), numbered=True)
     except duckdb.Error as e: raise CrmlabError(f"{file}: not readable as CSV ({str(e).splitlines()[0]}); check its quotes and separators") from e
     refused = _reject_rows(file, table)
     cells = ", ".join(f"nullif(trim({quoted(n)}), '') AS {quoted(n)}" for n in names)
     return rows.project(f"{cells}, {literal(file)} AS _file, {_line_of_row(refused)} AS _line"), refused
 
-# %% ../../nbs/sources/18_files.ipynb #6c5d4fb5
+# %% ../../nbs/sources/18_files.ipynb #a28e1812
 _LARGEST = 1 << 25   # bytes of one JSON line
 
 def _line_texts(source, numbers):
@@ -181,7 +182,7 @@ def read_ndjson(
     "JSON lines as columns; raises `CrmlabError` when the file is not UTF-8 or no line is an object."
     source, columns = utf8_copy(file), ", ".join(f"{literal(k)}: {literal(v)}" for k,v in fields.items())
     scan = f"read_json({literal(source)}, format='newline_delimited', columns={{{columns}}}, ignore_errors=true, maximum_object_size={_LARGEST})"
-    try: rows = spilled(connection().sql(f"SELECT *, {literal(file)} AS _file, row_number() OVER () AS _line FROM {scan}"))
+    try: rows = spilled(connection().sql(f"SELECT * FROM {scan}"), numbered=True).project(f"* EXCLUDE (file_row_number), {literal(file)} AS _file, file_row_number + 1 AS _line")
     except duckdb.Error as e: raise CrmlabError(f"{file}: not readable as JSON lines ({str(e).splitlines()[0]}); export one object a line") from e
     nothing = " AND ".join(f"{quoted(k)} IS NULL" for k in fields)
     lost = [n for (n,) in rows.filter(nothing).project("_line").order("_line").limit(_MOST_REFUSED).fetchall()]

@@ -70,7 +70,7 @@ def _phone(text):
     digits = f"regexp_replace(translate({text}, '{_WIDE}', '{_NARROW}'), '[^0-9+]', '', 'g')"
     return f"nullif(regexp_replace({digits}, '^(\\+81|0081)0?', '0'), '')"
 
-# %% ../../nbs/sources/18b_privacy.ipynb #5feceffd
+# %% ../../nbs/sources/18b_privacy.ipynb #21c8c70d
 _ADDRESS = r"[\w.+-]+(?:@|＠|%40)[\w-]+(?:\.[\w-]+)+"
 _NUMBER = r"(?:^|[^\w<:.+-])((?:\+81[- ]?|0)(?:\d{9,10}|\d{1,4}-\d{1,4}-\d{3,4}))(?:$|[^\w>-])"
 
@@ -80,7 +80,8 @@ def _each(text, found, told):
 
 def _without_addresses(text):
     mark = "'<email:' || left(" + _hmac("lower(replace(replace(m, '%40', '@'), '＠', '@'))") + ", 12) || '>'"
-    return f"CASE WHEN regexp_matches({text}, '@|＠|%40') THEN {_each(text, f'regexp_extract_all({text}, {literal(_ADDRESS)})', mark)} ELSE {text} END"
+    maybe = " OR ".join(f"contains({text}, '{at}')" for at in ("@", "＠", "%40"))   # a search for letters is cheaper than a regular expression
+    return f"CASE WHEN {maybe} THEN {_each(text, f'regexp_extract_all({text}, {literal(_ADDRESS)})', mark)} ELSE {text} END"
 
 def _without_numbers(text):
     mark = "'<phone:' || left(" + _hmac(_phone("m")) + ", 12) || '>'"

@@ -124,17 +124,21 @@ def _replaced(new, once, live, table):
         gone += f" UNION {place} SEMI JOIN once ON live.{quoted(group)} = once.{quoted(group)} ANTI JOIN once AS still ON {_same(table, 'live', 'still')}"
     return _over(gone, live=live, once=once, new=new)
 
-# %% ../../nbs/tables/14b_commit.ipynb #b0053705
+# %% ../../nbs/tables/14b_commit.ipynb #6950a5fa
 RETRACT = ("all", "period")
 
-def _retracted(once, path, manifest, table, kind, retract):
-    "Live rows of the same importer that this export no longer holds: file and place there."
+def _retracted(once, path, manifest, table, kind, retract, orders):
+    "Live rows of the same importer that this export no longer holds: file, place there, and the order where there is one."
     own = dict(tables={table: [f for f in manifest["tables"].get(table, []) if f.get("kind") == kind]})
     live = _live_rows(path, own, table)
     if retract is None or live is None: return None
     moment = next((c.name for c in TABLES[table].columns if c.name in ("ts", "sent_at", "valid_from")), None)
-    within = f"WHERE {moment} BETWEEN (SELECT min({moment}) FROM once) AND (SELECT max({moment}) FROM once)" if retract == "period" and moment else ""
-    return _over(f"SELECT live.filename, live.file_row_number FROM live ANTI JOIN once ON {_same(table, 'live', 'once')} {within}", live=live, once=once)
+    if retract == "all": within = "true"
+    elif moment: within = f"{moment} BETWEEN (SELECT min({moment}) FROM once) AND (SELECT max({moment}) FROM once)"
+    elif table == "order_items" and orders is not None: within = "order_id IN (SELECT order_id FROM new)"   # lines have no time of their own
+    else: return None
+    order = "live.order_id" if "order_id" in live.columns else "NULL AS order_id"
+    return _over(f"SELECT live.filename, live.file_row_number, {order} FROM live ANTI JOIN once ON {_same(table, 'live', 'once')} WHERE {within}", live=live, once=once, new=orders)
 
 # %% ../../nbs/tables/14b_commit.ipynb #7a19a5c4
 def _write(relation, path, table, **origin):
@@ -196,27 +200,28 @@ def sha256(
     "Hash of a file's content."
     with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
 
-# %% ../../nbs/tables/14b_commit.ipynb #430ae751
+# %% ../../nbs/tables/14b_commit.ipynb #78904e8d
 @dataclass(frozen=True)
 class _Change:
     "One table after an import."
     entries:list       # of the manifest
     superseded:list    # files no longer live
     counts:dict        # table, read, kept, duplicate, rejected, and corrected and retracted where there are any
+    taken_back:object  # relation of the rows retracted, None when there are none
 
 def _gone(parts):
     "Rows to be removed, laid down; None when there are none."
-    parts = [p for p in parts if p is not None]
+    parts = [p.project("filename, file_row_number") for p in parts if p is not None]
     if not parts: return None
-    both = parts[0] if len(parts) == 1 else parts[0].union(parts[1]).distinct()
-    return spilled(both)
+    return spilled(parts[0] if len(parts) == 1 else parts[0].union(parts[1]).distinct())
 
-def _change(path, manifest, table, staged, origin, retract):
+def _change(path, manifest, table, staged, origin, retract, orders=None):
     "Work out and write the change of one table."
     once, live, old = _once(staged, table), _live_rows(path, manifest, table), manifest["tables"].get(table, [])
     new = _new_rows(once, live, table) if live is None else spilled(_new_rows(once, live, table))
     added = _write(new, path, table, **origin)
-    replaced, retracted = _gone([_replaced(new, once, live, table)]), _gone([_retracted(once, path, manifest, table, origin["kind"], retract)])
+    replaced, retracted = _gone([_replaced(new, once, live, table)]), _retracted(once, path, manifest, table, origin["kind"], retract, orders)
+    retracted = None if retracted is None else spilled(retracted)
     gone = _gone([replaced, retracted])
     after = [_without(gone, path, table, e) for e in old] if gone is not None else old
     entries = [e for e in after if e is not None] + ([added] if added else [])
@@ -224,14 +229,22 @@ def _change(path, manifest, table, staged, origin, retract):
     counts = dict(table=table, read=read, kept=kept, duplicate=fine - kept, rejected=read - fine)
     further = dict(corrected=replaced and _size(replaced), retracted=retracted and _size(retracted))
     live_now = {e["file"] for e in entries}
-    return _Change(entries, [e["file"] for e in old if e["file"] not in live_now], counts | {k: n for k,n in further.items() if n})
+    return _Change(entries, [e["file"] for e in old if e["file"] not in live_now], counts | {k: n for k,n in further.items() if n}, retracted)
+
+def _changes(path, manifest, staged, origin, retract):
+    "The changes of all tables; orders first, since their lines follow them."
+    changes = {}
+    for table in sorted(staged, key=lambda t: t != "orders"):
+        orders = changes["orders"].taken_back if "orders" in changes else None
+        changes[table] = _change(path, manifest, table, staged[table], origin, retract, orders)
+    return changes
 
 def _count_refused(counts, refused):
     "Counts with the rows added that the importer could not read."
     broken = lambda c: sum(r["table"] == c["table"] for r in refused)
     return [c | dict(read=c["read"] + broken(c), rejected=c["rejected"] + broken(c)) for c in counts]
 
-# %% ../../nbs/tables/14b_commit.ipynb #c517eaaf
+# %% ../../nbs/tables/14b_commit.ipynb #dd0fed02
 def commit(
     path,                 # shop folder; made when absent
     tables:dict,          # table name → DuckDB relation of raw rows
@@ -254,8 +267,8 @@ def commit(
             manifest = read_manifest(path)
             _sweep(path, manifest, now)
             origin = dict(kind=kind, id=import_id)
-            changes = {t: _change(path, manifest, t, rows, origin, retract) for t,rows in staged.items()}
-            counts = _count_refused([c.counts for c in changes.values()], refused)
+            changes = _changes(path, manifest, staged, origin, retract)
+            counts = _count_refused([changes[t].counts for t in staged], refused)
             _keep_rejected(staged, refused, path, import_id)
             record = dict(id=import_id, at=now.isoformat(), kind=kind, options=options or {}, notes=notes or {}, counts=counts,
                           version=version_of("crmlab"), files=[dict(name=Path(f).name, sha256=sha256(f)) for f in files])
@@ -272,7 +285,7 @@ def _publish(path, manifest, changes, record):
     manifest["media"] = sorted(f"_media/{f.name}" for f in (path/"_media").glob("*"))
     _replace(path/MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=1))
 
-# %% ../../nbs/tables/14b_commit.ipynb #74559612
+# %% ../../nbs/tables/14b_commit.ipynb #303d010d
 class Writer:
     "Adds files to a shop that nobody sees yet."
     def __init__(self, path, origin): self.path, self.origin, self.entries = path, origin, {}
@@ -306,4 +319,4 @@ def staged(
             rows = {t: sum(e["rows"] for e in entries) for t,entries in writer.entries.items()}
             counts = [dict(table=t, read=n, kept=n, duplicate=0, rejected=0) for t,n in rows.items()]
             record = dict(id=import_id, at=now.isoformat(), kind=kind, options=options or {}, notes={}, counts=counts, version=version_of("crmlab"), files=[])
-            _publish(path, manifest, {t: _Change(entries, [], {}) for t,entries in writer.entries.items()}, record)
+            _publish(path, manifest, {t: _Change(entries, [], {}, None) for t,entries in writer.entries.items()}, record)

@@ -27,7 +27,7 @@ def literal(
     "A text as an SQL literal."
     return "'" + str(text).replace("'", "''") + "'"
 
-# %% ../../nbs/tables/14_conform.ipynb #c6f95604
+# %% ../../nbs/tables/14_conform.ipynb #b233a12c
 def spill_folder() -> Path:
     "Folder for intermediate files; removed when the process ends."
     folder = Path(connection().execute("SELECT current_setting('temp_directory')").fetchall()[0][0])
@@ -35,12 +35,14 @@ def spill_folder() -> Path:
     return folder
 
 def spilled(
-    relation,    # rows that several passes will read
-):               # the same rows, from a Parquet file in the spill folder
+    relation,              # rows that several passes will read
+    *,
+    numbered:bool=False,   # with their place in `file_row_number`, 0 being the first; numbering while reading would keep one core idle
+):                         # the same rows, from a Parquet file in the spill folder
     "Lay rows down, so that they are computed once."
     file = spill_folder()/f"{uuid.uuid4().hex}.parquet"
     relation.to_parquet(str(file), compression="snappy")
-    return connection().read_parquet(str(file))
+    return connection().read_parquet(str(file), file_row_number=numbered)
 
 # %% ../../nbs/tables/14_conform.ipynb #43d5e2ee
 def _cast(column, have):
