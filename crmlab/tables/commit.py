@@ -200,7 +200,7 @@ def sha256(
     "Hash of a file's content."
     with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
 
-# %% ../../nbs/tables/14b_commit.ipynb #78904e8d
+# %% ../../nbs/tables/14b_commit.ipynb #ff53f8f9
 @dataclass(frozen=True)
 class _Change:
     "One table after an import."
@@ -231,6 +231,7 @@ def _change(path, manifest, table, staged, origin, retract, orders=None):
     live_now = {e["file"] for e in entries}
     return _Change(entries, [e["file"] for e in old if e["file"] not in live_now], counts | {k: n for k,n in further.items() if n}, retracted)
 
+# %% ../../nbs/tables/14b_commit.ipynb #41576f4e
 def _changes(path, manifest, staged, origin, retract):
     "The changes of all tables; orders first, since their lines follow them."
     changes = {}
