@@ -21,7 +21,7 @@ def _new(args):
     new_shop(args.folder, name=args.name, timezone=args.timezone, currency=args.currency, ranks=args.ranks)
     print(word("cli.new", folder=args.folder))
 
-# %% ../../nbs/deliver/55_cli.ipynb #86562887
+# %% ../../nbs/deliver/55_cli.ipynb #24e73895
 def _import(args):
     "Import files into a shop folder."
     from crmlab.sources.importing import import_data
@@ -29,7 +29,7 @@ def _import(args):
     shop = import_data(args.kind, args.paths, into=args.into, progress=sys.stderr.isatty(), **given, **dict(_parameter(o, {}) for o in args.option))
     for table, c in shop.counts.items():
         print(word("cli.counts", table=table, **{k: f"{c[k]:,}" for k in ("read", "kept", "duplicate", "rejected")}), *(word(f"cli.{k}", n=f"{c[k]:,}") for k in ("corrected", "retracted") if k in c))
-    for note, n in shop.notes.items(): print(word("cli.left_out", what=note, n=f"{n:,}"))
+    for note, n in shop.notes.items(): print(word("cli.left_out", what=known_word(f"import.note.{note}", note), n=f"{n:,}"))
     if any(c["rejected"] for c in shop.counts.values()): print(word("cli.rejected", file=_newest(Path(args.into)/"_rejected")))
 
 def _simulate(args):
