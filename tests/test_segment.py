@@ -123,6 +123,19 @@ def test_a_guest_is_known_by_her_address(tmp_path):
     assert len(users) == 1 and users.pop().startswith("email:")
 
 
+def test_an_address_as_number_of_the_user_is_a_pseudonym_everywhere(tmp_path):
+    shop = load(tmp_path, [DAY[0] | dict(anonymousId=None, userId="Guest@shop.example"), DAY[3] | dict(anonymousId=None, userId="guest@shop.example")])
+    events, exposures = shop.events.to_pandas(), shop.exposures.to_pandas()
+    assert len(events) == 2 and set(events.user_id) == set(exposures.user_id) and events.user_id[0].startswith("email:")
+    assert "uest@" not in events.to_csv() + exposures.to_csv()
+
+
+def test_a_byte_order_mark_hides_no_line_and_another_encoding_is_named(tmp_path):
+    text = "\n".join(json.dumps(c, ensure_ascii=False) for c in DAY[:2])
+    assert load(tmp_path, b"\xef\xbb\xbf" + text.encode()).counts["events"]["kept"] == 2
+    with pytest.raises(cl.CrmlabError, match="other.jsonl: not UTF-8"): load(tmp_path, (json.dumps(DAY[0], ensure_ascii=False) + "\n").encode("cp932"), "other.jsonl")
+
+
 @pytest.mark.parametrize("lines, complaint", [(b"", "empty file"), (b"{}\n{}\n", "no Segment call"), (b"[\n", "no Segment call"), (b'{"type": "page"}\n', "no Segment call"), (b"a,b\n1,2\n", "no Segment call")])
 def test_a_file_that_is_none_is_refused_by_name(tmp_path, lines, complaint):
     with pytest.raises(cl.CrmlabError, match=complaint) as e: load(tmp_path, lines)

@@ -52,10 +52,10 @@ def _calls(file):
         raise CrmlabError(f"{file}: no Segment call (an object a line with type and messageId, anonymousId or userId); export the raw calls as JSON lines")
     return rows, refused
 
-# %% ../../nbs/sources/24_segment.ipynb #999117bb
+# %% ../../nbs/sources/24_segment.ipynb #65be9f8b
 def _events(rows):
     "Raw rows of events."
-    return rows.filter("type IN ('page', 'track', 'identify') AND _url IS NOT NULL").project("""messageId AS event_id, ts, COALESCE(anonymousId, user_id) AS visitor_id, user_id, _email, traits->>'phone' AS _phone,
+    return rows.filter("type IN ('page', 'track', 'identify') AND _url IS NOT NULL").project("""messageId AS event_id, ts, COALESCE(anonymousId, user_id, _email) AS visitor_id, user_id, _email, traits->>'phone' AS _phone,
         event, _url, _referrer, _user_agent, source, medium, campaign, item_id, category, value, currency, props, _file, _line""")
 
 # %% ../../nbs/sources/24_segment.ipynb #1b207b38
@@ -99,12 +99,12 @@ def _items(orders):
     lines = connection().sql(f"SELECT order_id, {picked('e.value', _LINE)} AS l, _file, _line FROM orders, json_each(CAST(orders._lines AS JSON)) AS e WHERE status <> 'return'")
     return equal_lines(lines.project(f"order_id, COALESCE(l.product_id, l.sku, l.name) AS item_id, l.name, l.category, {numeric("COALESCE(l.quantity, '1')")} AS quantity, {numeric('l.price')} AS price, _file, _line"))
 
-# %% ../../nbs/sources/24_segment.ipynb #faf6ad99
+# %% ../../nbs/sources/24_segment.ipynb #a3644a3d
 def _exposures(rows):
     "Raw rows of exposures."
     viewed = rows.filter("type = 'track' AND call = 'Experiment Viewed'")
-    return viewed.project("""COALESCE(p.experiment_id, p.experiment_name) AS experiment, COALESCE(p.variation_id, p.variation_name) AS variant, user_id,
-        COALESCE(anonymousId, user_id) AS visitor_id, ts, _file, _line""")
+    return viewed.project("""COALESCE(p.experiment_id, p.experiment_name) AS experiment, COALESCE(p.variation_id, p.variation_name) AS variant, user_id, _email,
+        COALESCE(anonymousId, user_id, _email) AS visitor_id, ts, _file, _line""")
 
 # %% ../../nbs/sources/24_segment.ipynb #1b51dc17
 _IGNORED = ("group", "alias", "screen", "delete")
