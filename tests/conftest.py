@@ -61,8 +61,11 @@ def _missing_browser() -> str:
 
 @cache
 def _missing_spark() -> str:
-    if importlib.util.find_spec("pyspark") is None: return "the package pyspark is not installed; run .tools/bin/uv pip install 'pyspark>=4.3' (extra `spark`)"
-    return "" if shutil.which("java") else "no Java runtime for Spark; install it: apt-get install default-jre-headless"
+    if importlib.util.find_spec("pyspark") is None: return "the package pyspark is not installed; run `make test`, or pip install 'crmlab[spark]'"
+    from java import find_java, install_java
+    if find_java(): return ""
+    why = install_java() if "spark" in _required() else ""   # some 200 MB, so only where asked for
+    return "" if find_java() else f"no Java runtime for Spark{why}; install it: apt-get install default-jre-headless"
 
 
 def pytest_runtest_setup(item):
@@ -86,6 +89,15 @@ def data() -> Path:
     root = data_root()
     assert root is not None, "mark the test with @pytest.mark.data"
     return root
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory):
+    "A Spark session on two threads of this machine; mark the test with `@pytest.mark.spark` too."
+    from java import start_spark
+    session = start_spark(tmp_path_factory.mktemp("spark"))
+    yield session
+    session.stop()
 
 
 @pytest.fixture(scope="session")

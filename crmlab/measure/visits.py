@@ -107,7 +107,7 @@ def visit_rows(
     return visits.with_columns(day=nw.col("start_local").dt.date(), dwell=seconds("_end_us"), first_action=seconds("_act_us"),
                                first_view_exit=stuck.fill_null(False)).drop("_start_us", "_end_us", "_act_us", "_low", "_high")
 
-# %% ../../nbs/measure/30_visits.ipynb #d5b8bb58
+# %% ../../nbs/measure/30_visits.ipynb #50859680
 _COLUMNS = ("visitor_id", "visit_no", "user_id", "cluster", "start", "start_local", "day", "device", "source", "landing", "exit",
             "depth", "dwell", "first_action", "first_view_exit", "converted")
 
@@ -124,7 +124,7 @@ def sessionize(
     "One row per visit, lazy; raises `CrmlabError` when a column is missing."
     have = table_of(events, "events").columns
     tags = _tag_columns(have)
-    lazy = visit_events(events, who="sessionize", gap=gap)
+    lazy = visit_events(events, who="sessionize", by="segment" if "segment" in tags else None, gap=gap)
     rows = visit_rows(lazy, **{t: nw.col(t).max() for t in tags if t != "segment"})
     kept = [*_COLUMNS, *(["revenue"] if "value" in have else []), *tags]
     return Table(rows.select(kept), "visits", provenance(events, gap=gap), getattr(events, "fingerprint", None))

@@ -1,0 +1,141 @@
+"""One analysis, three engines: what DuckDB says of 100,000 events, polars and Spark say too, row for row.
+
+The events hold what engines read differently: browsers with two members, sessions that change early or are missing now and
+then, events of the same microsecond, coordinates that are no numbers, days that end at another hour in UTC than in Tokyo.
+"""
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+import crmlab as cl
+from crmlab.tables.engine import Table, as_of, collect, scan
+from crmlab.tables.identity import with_visits
+from crmlab.tables.shop import table_of
+
+START = pd.Timestamp("2026-01-05T00:00:00Z")
+PAGES, STEPS = ["/", "/list", "/item/1", "/cart"], ["page:/list", "view_item", "add_to_cart", "purchase"]
+pytestmark = [pytest.mark.spark, pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas")]
+
+
+def browsing(n: int, seed: int = 1) -> pd.DataFrame:
+    "Events of about n/60 browsers over four weeks."
+    rng = np.random.default_rng(seed)
+    visits = n//20
+    browser = rng.integers(0, visits//3, visits)
+    of = np.sort(rng.integers(0, visits, n))
+    us = rng.integers(0, 28*86400, visits)[of]*10**6 + rng.integers(0, 2400*10**6, n)//10**6*10**6    # whole seconds: many tie
+    member = np.where(rng.random(n) < .07, browser[of]//2 + (rng.random(n) < .02), -1)
+    session = np.where((browser[of] % 4 == 0) & ((browser[of] % 8 > 0) | (rng.random(n) < .9)), of + (us > np.quantile(us, .7)), -1)
+    kind = rng.choice(["page_view", "click", "scroll", "mouse_move", "view_item", "add_to_cart", "purchase"], n, p=[.2, .2, .3, .2, .06, .03, .01])
+    phone, place = browser[of] % 3 == 0, np.isin(kind, ["click", "mouse_move"])
+    text = lambda values, form: pd.Series(values).map(form.format).where(values >= 0)
+    wide, tall = np.where(phone, 390., 1280.), np.where(rng.random(n) < .95, 2400., np.nan)
+    return pd.DataFrame(dict(
+        event_id=pd.Series(rng.permutation(n)).map("e{:06}".format), ts=START + pd.to_timedelta(us, unit="us"), visitor_id=text(browser[of], "v{:05}"), user_id=text(member, "u{:05}"),
+        session_id=text(session, "s{:06}"), event=kind, page=rng.choice(PAGES, n, p=[.4, .3, .2, .1]), source=np.array(["google", "line", None, "mail"])[of % 4], device=np.where(phone, "mobile", "desktop"),
+        viewport_w=wide, viewport_h=np.where(rng.random(n) < .9, 800., np.nan), page_w=np.where(rng.random(n) < .98, wide, 0.), page_h=tall,
+        x=np.where(place, wide*rng.uniform(-.02, 1.02, n), np.nan), y=np.where(place, rng.integers(0, 2420, n), np.nan), scroll_y=np.where(kind == "scroll", rng.integers(0, 1600, n), np.nan),
+        value=np.where(kind == "purchase", rng.integers(10, 300, n)*100., np.nan)))
+
+
+def ranks_of(events: pd.DataFrame, seed: int = 2) -> pd.DataFrame:
+    "One to three ranks over time of nearly every member."
+    rng = np.random.default_rng(seed)
+    users = np.sort(events.user_id.dropna().unique())
+    of = np.repeat(users, rng.integers(0, 4, len(users)))
+    ranks = pd.DataFrame(dict(user_id=of, attribute="rank", value=rng.choice(["Bronze", "Gold", "Royal"], len(of)), valid_from=START + pd.to_timedelta(rng.integers(-10, 28, len(of)), unit="D")))
+    return ranks.drop_duplicates(["user_id", "valid_from"])
+
+
+def climber() -> tuple:
+    "A member who visits as Bronze, becomes Royal, and visits again."
+    day = lambda d: START + pd.Timedelta(days=d)
+    visit = pd.DataFrame(dict(event_id=["c1", "c2"], ts=[day(5), day(15)], visitor_id="climber", user_id="m1", event="page_view", page="/", device="desktop"))
+    return visit, pd.DataFrame(dict(user_id="m1", attribute="rank", value=["Bronze", "Royal"], valid_from=[day(0), day(10)]))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    "The shop folder that every engine reads."
+    home, events = tmp_path_factory.mktemp("parity"), browsing(100_000)
+    visit, climb = climber()
+    tables = dict(events=pd.concat([events, visit], ignore_index=True), attributes=pd.concat([ranks_of(events), climb], ignore_index=True),
+                  orders=pd.DataFrame(dict(order_id=["o1", "o2"], user_id="m1", ts=pd.to_datetime(["2026-01-31T15:30Z", "2026-01-31T14:30Z"]), status="valid", revenue=[5400., 3000.], currency="JPY")))
+    for name, frame in tables.items():
+        pl.from_pandas(frame).write_parquet(home/f"{name}.parquet")
+        cl.import_data("parquet", home/f"{name}.parquet", into=home/"shop", table=name)
+    return home/"shop"
+
+
+def on_polars(folder, name):
+    "A table of the shop on polars."
+    files = [folder/f["file"] for f in cl.open_shop(folder).manifest["tables"][name]]
+    return scan(pl.scan_parquet(files), timezone="Asia/Tokyo")
+
+
+@pytest.fixture(scope="module")
+def engines(folder, spark):
+    "The tagged events on each engine."
+    import narwhals.stable.v2 as nw
+    ranks = on_polars(folder, "attributes").select("user_id", "valid_from_us", nw.col("value").alias("rank"))
+    tagged = as_of(with_visits(on_polars(folder, "events")), ranks, at="visit_start_us", value="rank").with_columns(nw.col("rank").fill_null("(unknown)"))
+    return dict(duckdb=cl.open_shop(folder).tag("rank"), polars=Table(tagged, "events", dict(tags=["rank"])), spark=cl.open_shop(folder, engine="spark").tag("rank"))
+
+
+def tagged_events(events):
+    "Every event with its visit, its member and the member's rank: `as_of` and `with_visits` row for row."
+    return collect(table_of(events, "events").select("event_id", "visitor_id", "visit_no", "user_id", "cluster", "visit_start_us", "rank", "ts_us", "ts_local"))
+
+
+MEASURES = dict(
+    tag=tagged_events,
+    sessionize=lambda events: cl.sessionize(events).to_pandas(),
+    first_view=lambda events: cl.first_view(events, page="/", by="rank").frame,
+    scroll_reach=lambda events: cl.scroll_reach(events, page="/", by="rank").frame,
+    heatmap=lambda events: cl.heatmap(events, page="/", by="rank").frame,
+    funnel=lambda events: cl.funnel(events, steps=STEPS, by="rank").frame,
+    behaviours=lambda events: cl.behaviours(events, by="rank").to_pandas())
+NAMES = ["event_id", "visitor_id", "visit_no", "behaviour", "segment", "metric", "depth", "row", "col", "step", "device", "source", "segment_2", "device_2", "source_2"]
+
+
+def in_order(frame: pd.DataFrame) -> pd.DataFrame:
+    "The same rows in one order."
+    return frame.sort_values([c for c in NAMES if c in frame], ignore_index=True)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_every_measure_says_the_same_on_every_engine(measure, engines):
+    results = {engine: in_order(MEASURES[measure](events)) for engine, events in engines.items()}
+    assert len(results["duckdb"]) > 10
+    for engine in ("polars", "spark"): pd.testing.assert_frame_equal(results[engine], results["duckdb"], check_dtype=False, rtol=1e-9, obj=f"{measure} on {engine}")
+
+
+def test_an_order_late_in_january_by_utc_is_a_february_order_in_tokyo_on_every_engine(folder, spark):
+    import narwhals.stable.v2 as nw
+    tables = dict(duckdb=cl.open_shop(folder).orders.lazy(), polars=on_polars(folder, "orders"), spark=cl.open_shop(folder, engine="spark").orders.lazy())
+    for engine, orders in tables.items():
+        months = collect(orders.select("order_id", month=nw.col("ts_local").dt.month())).set_index("order_id").month
+        assert months.to_dict() == dict(o1=2, o2=1), engine
+
+
+def visits_of_the_climber(table):
+    "Visits of one member, without a look at the others."
+    import narwhals.stable.v2 as nw
+    own = Table(table.lazy().filter(nw.col("visitor_id") == "climber"), "events", table.meta)
+    return cl.sessionize(own).to_pandas().sort_values("visit_no")
+
+
+def test_a_visit_counts_in_the_rank_of_its_day_on_every_engine(engines):
+    for engine, events in engines.items():
+        visits = visits_of_the_climber(events if engine == "polars" else events.events)
+        assert list(visits["rank"]) == ["Bronze", "Royal"], engine
+
+
+def test_a_segment_worked_out_in_pandas_meets_events_on_spark(folder, spark):
+    segment = pd.DataFrame(dict(user_id=["m1"], segment=["climber"]))
+    for engine in ("duckdb", "spark"):
+        shop = cl.open_shop(folder, engine=engine).tag(segment)
+        assert list(visits_of_the_climber(shop.events).segment) == ["climber", "climber"], engine
