@@ -70,7 +70,7 @@ def _products(scenario, people, views, rng):
     order = people.visits.order[views.visit]
     return np.where(order >= 0, people.orders.first[order], item) if len(people.orders.day) else item
 
-# %% ../../nbs/sources/20d_made_rows.ipynb #fbe9cb14
+# %% ../../nbs/sources/20d_made_rows.ipynb #6942dc33
 def purchase_ms(
     scenario:Scenario,
     people:People,
@@ -87,16 +87,15 @@ def _shop_columns(scenario, people, views, events, rng):
     names = event_names(scenario)
     carries = np.isin(events.kind, [i for i, n in enumerate(names) if n in ("view_item", "add_to_cart")])
     item, bought = _products(scenario, people, views, rng)[events.view], events.kind == (names.index("purchase") if "purchase" in names else -1)
-    order = people.visits.order[views.visit[events.view]]
-    price = PRICE[item]
-    if len(people.orders.day): price = np.where(bought, (people.orders.gross - people.orders.discount)[order], price)
-    valued = carries | bought
-    categories = list(dict.fromkeys(i[2] for i in ITEMS))
+    price, paid = np.zeros(len(item)), np.flatnonzero(bought)
+    price[carries] = PRICE[item[carries]]
+    if len(paid): price[paid] = (people.orders.gross - people.orders.discount)[people.visits.order[views.visit[events.view[paid]]]]
+    valued, categories = carries | bought, list(dict.fromkeys(i[2] for i in ITEMS))
     return dict(item_id=_coded(np.where(carries, item, -1), [i[0] for i in ITEMS]),
                 category=_coded(np.where(carries, np.array([categories.index(i[2]) for i in ITEMS])[item], -1), categories),
                 value=pa.array(price, mask=~valued), currency=_coded(np.where(valued, 0, -1), [CURRENCY]))
 
-# %% ../../nbs/sources/20d_made_rows.ipynb #2176d751
+# %% ../../nbs/sources/20d_made_rows.ipynb #a909cd76
 def _visit_columns(scenario, people, visit):
     "Columns that an event has from its visit."
     v = people.visits
@@ -120,17 +119,18 @@ def event_rows(
 ) -> pa.Table:       # columns of the schema
     "The events table of a block."
     visit, view, e = views.visit[events.view], events.view, scenario.elements
-    window, page, number = people.visits.window[visit], views.page[view], lambda v: pa.array(v, from_pandas=True)
+    window, page, number = people.visits.window[visit], views.page[view].astype(np.int32), lambda v: pa.array(v, from_pandas=True)   # NaN is null
     known = events.ms >= _known_from(people, views)[visit]
-    box = e.box[window, events.element].astype(np.float32)
-    within = np.where(events.element < 0, np.nan, 1).astype(np.float32)
+    hit = np.flatnonzero(events.element >= 0)
+    box, within = e.box[window[hit], events.element[hit]].astype(np.float32), np.full((2, len(view)), np.nan, np.float32)
+    within[:, hit] = (np.stack([events.x[hit], events.y[hit]]) - box[:, :2].T)/box[:, 2:].T
     size = np.array([w[1:3] for w in WINDOWS], np.float32)
-    columns = dict(event_id=_ids("e", np.arange(len(view)) + (people.block << 24)), ts=_moments(_micros(scenario, people.visits.day)[visit] + 1000*events.ms),
+    columns = dict(event_id=pc.cast(pa.array(np.arange(len(view)) + (people.block << 24)), pa.string()), ts=_moments(_micros(scenario, people.visits.day)[visit] + 1000*events.ms),
         user_id=_coded(np.where(known, people.visits.person[visit], -1), _user_ids(people)), pageview_id=_coded(view, _ids("p", np.arange(len(views.page)) + 10**7*people.block)),
         event=_coded(events.kind, event_names(scenario)), page=_coded(page, scenario.paths),
-        viewport_w=number(size[window, 0]), viewport_h=number(size[window, 1]), page_w=number(size[window, 0]), page_h=number(e.height.astype(np.float32)[window, page]),
-        x=number(events.x), y=number(events.y), el_x=number((events.x - box[:, 0])/box[:, 2]*within), el_y=number((events.y - box[:, 1])/box[:, 3]*within),
-        scroll_y=number(events.scroll), selector=_coded(events.element, e.selector))
+        viewport_w=pa.array(size[window, 0]), viewport_h=pa.array(size[window, 1]), page_w=pa.array(size[window, 0]), page_h=pa.array(e.height.astype(np.float32)[window, page]),
+        x=number(events.x), y=number(events.y), el_x=number(within[0]), el_y=number(within[1]),
+        scroll_y=pa.array(events.scroll), selector=_coded(events.element, e.selector))
     return pa.table(columns | _visit_columns(scenario, people, visit) | _shop_columns(scenario, people, views, events, rng))
 
 # %% ../../nbs/sources/20d_made_rows.ipynb #abc716c3
