@@ -38,7 +38,7 @@ def _seconds(scenario, pv):
     on_page = gone + (pv.views - pv.bounced)*(wait + LATENCY) + pv.scrolled*scenario.view["stay"][:, None]
     return on_page, (gone + (pv.land - pv.bounced)*wait).sum(2)
 
-# %% ../../nbs/sources/20f_expected_maps.ipynb #cc25835c
+# %% ../../nbs/sources/20f_expected_maps.ipynb #237756d8
 def _event_shares(scenario, pv, mix, curves):
     "Visits with each event: name → (segment, source, device)."
     e, pages, device = scenario.elements, scenario.pages, scenario.device[:, None]
@@ -68,7 +68,7 @@ def behaviour_sums(
     out = {k: (y, visits) for k, y in ys.items()} | {f"event:{k}": (y, visits) for k, y in events.items()}
     for p, path in enumerate(scenario.paths):
         seen, viewed = spread(pv.seen[..., p]), spread(pv.views[..., p])
-        if scenario.landing[:, p].any(): out[f"landing:{path}"] = (spread(pv.land[..., p]), visits)
+        if scenario.landing[:, p].any(): out |= {f"landing:{path}": (spread(pv.land[..., p]), visits), f"first_view_exit:{path}": (spread(pv.bounced[..., p]), spread(pv.land[..., p]))}
         out |= {f"view:{path}": (seen, visits), f"depth:{path}": (depth[..., p], viewed), f"dwell:{path}": (spread(on_page[..., p]), viewed)}
     if "add_to_cart" in events:
         cart = events["add_to_cart"]

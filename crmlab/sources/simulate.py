@@ -50,7 +50,7 @@ def _portions(scenario, seed, policy, users):
             if first + _PORTION < firsts.stop: ahead = pool.submit(_portion, scenario, seed, policy, users, first + _PORTION)
             yield tables
 
-# %% ../../nbs/sources/20h_simulate.ipynb #01414edb
+# %% ../../nbs/sources/20h_simulate.ipynb #d7f9eda0
 def _checked(users, seed):
     for name, value, least in (("users", users, 1), ("seed", seed, 0)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least: raise CrmlabError(f"simulate {name}={value!r}: give a whole number, at least {least}")
@@ -58,7 +58,7 @@ def _checked(users, seed):
 def simulate(
     scenario="bronze_royal",     # name of a shipped scenario, a YAML file, a mapping with a `base`, or a Scenario
     *,
-    users:int,                   # members; strangers come on top. About 105 events a member in bronze_royal
+    users:int,                   # members; strangers come on top; about 118 events a member in bronze_royal
     seed:int,                    # of the random numbers: equal seeds give equal shops
     into,                        # folder of the new shop; must hold no tables yet
     policy:list|None=None,       # JSON rules that decide the experiment's arm instead of chance; first match wins
