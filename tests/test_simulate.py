@@ -246,8 +246,22 @@ def test_message_worlds_have_their_exposures(world, scenario, start):
     if start != "visit":   # the control gets no message
         sent = query(shop, "SELECT m.variant, count(*) AS n FROM {messages} m WHERE purpose = 'experiment' GROUP BY 1").set_index("variant").n
         assert sent.to_dict() == seen.n.drop("none").to_dict()
-    truth = shop.truth.to_pandas().query(f"kind == 'experiment' and key == '{scenario}:purchase' and a.notna()")
-    assert truth.value.abs().max() > .03 and (truth.se < .004).all()
+    truth = shop.truth.to_pandas().query(f"kind == 'experiment' and key == '{scenario}:purchase'")
+    assert truth[truth.a.notna()].value.abs().max() > .03 and (truth.se < .004).all()
+    level = truth[truth.a.isna() & (truth.segment == "(all)")].set_index("b").value
+    for arm, bought in outcomes(shop, plan["within"]).groupby("variant").bought: assert abs(bought.mean() - level[arm]) < 3.5*np.sqrt(level[arm]/len(bought)), arm
+
+
+def test_kpis_are_those_of_the_shop(world):
+    shop = world(users=2300, seed=3)
+    kpi = shop.truth.to_pandas().query("kind == 'kpi'").set_index(["key", "segment"]).value
+    letters = shop.tag("rank").messages.to_pandas().query("purpose == 'newsletter'")
+    now = query(shop, "SELECT arg_max(value, valid_from) AS rank FROM {attributes} WHERE attribute = 'rank' GROUP BY user_id")["rank"].value_counts(normalize=True)
+    for rank in RANKS:
+        own, opened, share = letters[letters["rank"] == rank], kpi["opened", rank], kpi["rank_share", rank]
+        assert abs(own.opened_at.notna().mean() - opened) < 3.5*np.sqrt(opened/len(own)) and abs(now[rank] - share) < 3.5*np.sqrt(share/2300), rank
+        clicked = own[own.clicked_at.notna()]
+        assert (clicked.opened_at > clicked.sent_at).all() and (clicked.clicked_at >= clicked.opened_at).all()
 
 
 def test_second_orders_as_the_truth_says(world):

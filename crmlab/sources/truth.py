@@ -103,8 +103,8 @@ def _trial_sums(scenario, people, real):
     given = np.array([[y[m, arm, np.arange(len(arm))].sum()] for m in range(len(METRICS))])
     return sums.transpose(2, 1, 0), given[:, 0], np.bincount(group, minlength=n).astype(float)
 
-# %% ../../nbs/sources/20g_truth.ipynb #4ef6da92
-MODEL, VALUES = 2, 2   # count changes: of how people and visits are drawn, of how values are computed from them
+# %% ../../nbs/sources/20g_truth.ipynb #03d1ce77
+MODEL, VALUES = 2, 3   # count changes: of how people and visits are drawn, of how values are computed from them
 PORTIONS, MEMBERS, SEED = 8, 200_000, 2**62 + 1
 
 def draw_counts(
