@@ -21,7 +21,8 @@ from .persons import MATCH, merges, with_persons
 from .money import by_rule, money_basis, money_rule
 
 # %% auto #0
-__all__ = ['MANIFEST', 'UNKNOWN', 'read_manifest', 'fingerprint', 'Shop', 'open_shop', 'table_of', 'segment_order']
+__all__ = ['MANIFEST', 'UNKNOWN', 'read_manifest', 'fingerprint', 'with_tags', 'Shop', 'open_shop', 'table_of', 'events_of',
+           'segment_order']
 
 # %% ../../nbs/tables/13_shop.ipynb #4cd84259
 MANIFEST = "manifest.json"
@@ -76,18 +77,29 @@ def _segment_values(frame, name, merged):
     lazy = with_persons(lazy.with_columns(nw.col("user_id").cast(nw.String)), merged)
     return lazy.select("user_id", "valid_from_us", nw.col("segment").cast(nw.String).alias(name))
 
-# %% ../../nbs/tables/13_shop.ipynb #76ffefb1
+# %% ../../nbs/tables/13_shop.ipynb #a8484776
 def _make_table(shop, name):
     "A table of a shop from its live files: by the shop's money rule, with persons, visits and tags."
+    lazy = _stored(shop, name)
+    if name == "events": lazy = with_visits(lazy, stitch=shop.stitch)
+    return Table(with_tags(lazy, shop), name, dict(tags=[t for t,_ in shop.tags]), shop.fingerprint)
+
+def _stored(shop, name):
+    "Rows of a table as stored: by the shop's money rule, with persons."
     if name not in TABLES: raise CrmlabError(f"there is no table {name!r}; {suggest(name, TABLES)}")
     if not shop.has(name): raise CrmlabError(f"shop {shop.path} has no table {name!r}; import it with import_data(…, into=…); it has: {', '.join(shop.tables) or 'nothing yet'}")
     lazy = nw.from_native(_live(shop.path, shop.manifest, name, shop.engine))
     if name == "orders": lazy = by_rule(lazy, money_rule(shop.settings.money))
     lazy = scan(lazy, timezone=shop.settings.timezone)
-    if name != "identities": lazy = with_persons(lazy, shop.merges)
-    if name == "events": lazy = with_visits(lazy, **(dict(stitch=shop.stitch) if shop.stitch != "visit" else {}))
+    return lazy if name == "identities" else with_persons(lazy, shop.merges)
+
+def with_tags(
+    lazy:nw.LazyFrame,   # rows with user_id and a moment (ts_us, or visit_start_us)
+    shop:Shop,           # its tags are added
+) -> nw.LazyFrame:       # the same rows with a column for each tag
+    "Rows with a shop's tags as of their time."
     for tag, values in shop.tags: lazy = _tagged(lazy, tag, values)
-    return Table(lazy, name, dict(tags=[t for t,_ in shop.tags]), shop.fingerprint)
+    return lazy
 
 # %% ../../nbs/tables/13_shop.ipynb #99d16ebd
 _NO_IDENTITIES = dict(user_id=pd.Series([], dtype="str"), kind=pd.Series([], dtype="str"), key=pd.Series([], dtype="str"), valid_from=pd.Series([], dtype="datetime64[us, UTC]"))
@@ -166,13 +178,21 @@ def open_shop(
     if stitch not in STITCH: raise CrmlabError(f"stitch={stitch!r} is not one of {', '.join(STITCH)}")
     return Shop(path, read_manifest(path), own, stitch=stitch, engine=engine)
 
-# %% ../../nbs/tables/13_shop.ipynb #4b531cca
+# %% ../../nbs/tables/13_shop.ipynb #a523e223
 def table_of(
     obj,                     # a Shop, a Table, or anything `scan` reads
     name:str,                # the table wanted of a Shop
 ) -> nw.LazyFrame:
     "The lazy frame behind what the caller gave."
     return obj.table(name).lazy() if isinstance(obj, Shop) else scan(obj)
+
+def events_of(
+    obj,                     # a Shop, a Table, or anything `scan` reads
+) -> tuple:                  # (events: without visits and tags when they come from a Shop, names of its tags, its stitch)
+    "Events for measures that make visits themselves, and whose visits these are."
+    if not isinstance(obj, Shop): return scan(obj), [], "visit"
+    if "_events" not in obj._made: obj._made["_events"] = _stored(obj, "events")
+    return obj._made["_events"], [t for t,_ in obj.tags], obj.stitch
 
 def segment_order(
     obj,      # a Shop, whose ranks give the order, or anything else
