@@ -34,19 +34,19 @@ def _completed(lazy, have):
     given = {c.name: number(c.name) if c.type == "number" else nw.col(c.name).cast(nw.String) for c in TABLES["events"].columns if c.name in have and c.type != "time"}
     return lazy.with_columns(**given, **{c.name: nw.lit(None).cast(kind(c)) for c in TABLES["events"].columns if c.name not in have and c.name != "user_id"})
 
-# %% ../../nbs/measure/30_visits.ipynb #797d72c2
+# %% ../../nbs/measure/30_visits.ipynb #3bfd866d
 def _segment(by, tagged):
     "The segment of each event, the same throughout its visit."
     if by is None: return nw.lit(ALL)
     known = nw.col(by).cast(nw.String)
     return (known if tagged else known.max().over("visitor_id", "visit_no")).fill_null(UNKNOWN)
 
-def _ready(lazy, tags, *, who, by, gap, needs):
-    "Completed events and the names of the columns they came with; raises `CrmlabError` when one is missing."
+def _ready(lazy, tags, *, who, by, gap, needs, stored=False):
+    "Completed events; raises `CrmlabError` when a column is missing. Rows of a shop are complete: the commit has seen to it."
     have = lazy.columns
     need([*have, *tags], "visitor_id", "ts", "event", "page", *needs, *([by] if by else []), who=who)
     if "visit_no" in have and gap != "30m": lazy = lazy.drop([c for c in _VISIT_COLUMNS if c in have])
-    return _completed(lazy.with_columns(nw.col(*[c for c in _KEYS if c in have]).cast(nw.String)), have), have
+    return lazy if stored else _completed(lazy.with_columns(nw.col(*[c for c in _KEYS if c in have]).cast(nw.String)), have)
 
 def visit_events(
     events,                # a Shop, or a table of events
@@ -58,10 +58,10 @@ def visit_events(
 ) -> nw.LazyFrame:         # all columns of the schema, visits, cluster and `segment`
     "Events ready to be measured one by one; raises `CrmlabError` when a column is missing."
     tags = [t for t,_ in events.tags] if isinstance(events, Shop) else getattr(events, "meta", {}).get("tags", [])
-    lazy, _ = _ready(table_of(events, "events"), (), who=who, by=by, gap=gap, needs=needs)
+    lazy = _ready(table_of(events, "events"), (), who=who, by=by, gap=gap, needs=needs, stored=isinstance(events, Shop) and (by is None or by in tags))
     return with_visits(lazy, gap=gap, stitch=events.stitch if isinstance(events, Shop) else "visit").with_columns(segment=_segment(by, by in tags))
 
-# %% ../../nbs/measure/30_visits.ipynb #366aacc9
+# %% ../../nbs/measure/30_visits.ipynb #c194c01e
 def gathered_visits(
     events,                # a Shop, or a table of events
     *,
@@ -74,7 +74,7 @@ def gathered_visits(
 ) -> tuple:                # (visits with cluster, segment, tags and `keep`; the chosen events with visitor_id and visit_no, or None)
     "Visits and what their events add up to; raises `CrmlabError` when a column is missing."
     lazy, tags, stitch = events_of(events)
-    lazy, _ = _ready(lazy, tags, who=who, by=by, gap=gap, needs=needs)
+    lazy = _ready(lazy, tags, who=who, by=by, gap=gap, needs=needs, stored=isinstance(events, Shop))
     if by and by not in tags: keep = keep | dict(segment=(nw.col(by).cast(nw.String), "max"))
     visits, few = gathered(lazy, keep=keep, chosen=chosen, gap=gap, stitch=stitch)
     if tags: visits = with_tags(visits, events)

@@ -183,7 +183,7 @@ def live_files(
     if engine == "spark": return spark_session().read.option("mergeSchema", "true").parquet(*files)
     return connection().read_parquet(files, union_by_name=True)
 
-# %% ../../nbs/tables/11_engine.ipynb #9d6a82da
+# %% ../../nbs/tables/11_engine.ipynb #a6df4436
 def settled(
     lazy:nw.LazyFrame,     # a reduced table: at most a few columns per visit
 ) -> nw.LazyFrame:         # the same rows, computed, on the same engine
@@ -193,7 +193,7 @@ def settled(
     if not isinstance(native, duckdb.DuckDBPyRelation): return nw.from_native(native.collect().lazy())
     file = Path(connection().execute("SELECT current_setting('temp_directory')").fetchall()[0][0])/f"{uuid.uuid4().hex}.parquet"   # not into memory: there may be many visits
     file.parent.mkdir(parents=True, exist_ok=True)
-    native.to_parquet(str(file), compression="snappy")
+    native.to_parquet(str(file), compression="uncompressed")
     return nw.from_native(connection().read_parquet(str(file)))
 
 def moved(
@@ -232,17 +232,14 @@ def iso_weekday(
     "The day of the week."
     return (nw.col(column).dt.weekday().cast(nw.Int64) + 6) % 7 + 1
 
-# %% ../../nbs/tables/11_engine.ipynb #d4d82de8
-_BEFORE_ALL_TIME = -2**62
-
+# %% ../../nbs/tables/11_engine.ipynb #cb9fb4f1
 def _intervals(values, by, value):
     "Values with the interval in which each holds; two values at one instant count as the larger, so row order never matters."
-    v = values.group_by(by, "valid_from_us").agg(nw.col(value).max())
-    first = v.select(by).unique().select(by, nw.lit(_BEFORE_ALL_TIME).cast(nw.Int64).alias("valid_from_us"), nw.lit(None).cast(nw.String).alias(value))
-    v = nw.concat([v.select(by, "valid_from_us", nw.col(value).cast(nw.String)), first])
-    return v.with_columns(valid_to_us=nw.col("valid_from_us").shift(-1).over(by, order_by="valid_from_us"))
+    v = values.group_by(by, "valid_from_us").agg(nw.col(value).max()).select(by, "valid_from_us", nw.col(value).cast(nw.String))
+    beside = lambda k: nw.col("valid_from_us").shift(k).over(by, order_by="valid_from_us")
+    return v.with_columns(valid_to_us=beside(-1), _first=beside(1).is_null())
 
-# %% ../../nbs/tables/11_engine.ipynb #56b94e59
+# %% ../../nbs/tables/11_engine.ipynb #cb76864d
 def as_of(
     rows:nw.LazyFrame,    # any rows with the columns `by` and `at`
     values:nw.LazyFrame,  # `by`, `value`, `valid_from_us` (µs)
@@ -256,5 +253,5 @@ def as_of(
     need(values.columns, by, value, "valid_from_us", who="as_of")
     joined = rows.join(_intervals(moved(values, rows), by, value), on=by, how="left")
     start, end, now = nw.col("valid_from_us"), nw.col("valid_to_us"), nw.col(at)
-    holds = start.is_null() | ((now >= start) & (end.is_null() | (now < end)))
-    return joined.filter(holds).drop("valid_from_us", "valid_to_us")
+    holds = start.is_null() | ((nw.col("_first") | (now >= start)) & (end.is_null() | (now < end)))
+    return joined.filter(holds).with_columns(nw.when(now >= start).then(nw.col(value)).alias(value)).drop("valid_from_us", "valid_to_us", "_first")

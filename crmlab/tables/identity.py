@@ -112,7 +112,7 @@ def _gathered_visits(rows, events, together):
     if events is not None: parts.append(events.group_by(*VISIT).agg(**ends("ts_us", "ts_us", "ts_local", "user_id"), **together))
     return parts[0] if len(parts) == 1 else nw.concat([parts[0], parts[1].select(parts[0].columns)])
 
-# %% ../../nbs/tables/12_identity.ipynb #02d98bdb
+# %% ../../nbs/tables/12_identity.ipynb #2f99a795
 def gathered(
     events,              # table with visitor_id, ts and, where known, user_id and session_id
     *,
@@ -135,7 +135,7 @@ def gathered(
 
 def _passed_once(events, narrow, together, chosen, gap):
     "Visits and chosen events, from one pass over all events and a second one over those of visitors that must be walked."
-    rows = settled(_stretches(narrow, gap, **together))
+    rows = settled(_stretches(narrow, gap, **together).select("visitor_id", "stretch", "visit_no", "simple", "_first_us", "_last_us", "_local", "_high", *together))
     simple, others = rows.filter(nw.col("simple")), rows.filter(~nw.col("simple")).select("visitor_id").unique()
     walks = bool(collect(others.select(n=nw.len())).n[0])
     visits = _gathered_visits(simple, _walked(narrow.join(others, on="visitor_id", how="semi"), gap) if walks else None, together)
