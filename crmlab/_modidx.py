@@ -1314,6 +1314,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                'crmlab/tables/identity.py'),
                                         'crmlab.tables.identity._together': ('tables/identity.html#_together', 'crmlab/tables/identity.py'),
                                         'crmlab.tables.identity._walked': ('tables/identity.html#_walked', 'crmlab/tables/identity.py'),
+                                        'crmlab.tables.identity._walked_once': ( 'tables/identity.html#_walked_once',
+                                                                                 'crmlab/tables/identity.py'),
                                         'crmlab.tables.identity.gathered': ('tables/identity.html#gathered', 'crmlab/tables/identity.py'),
                                         'crmlab.tables.identity.with_visits': ( 'tables/identity.html#with_visits',
                                                                                 'crmlab/tables/identity.py')},

@@ -13,22 +13,23 @@ from .engine import collect, gap_exceeds, scan, settled
 # %% auto #0
 __all__ = ['STITCHES', 'VISIT', 'with_visits', 'gathered']
 
-# %% ../../nbs/tables/12_identity.ipynb #25107a84
+# %% ../../nbs/tables/12_identity.ipynb #d7950c64
 def _number(rows, start, order):
     "Count the starts of each visitor: 1 for the first visit."
     return rows.with_columns(visit_no=start.cast(nw.Int64).cum_sum().over("visitor_id", order_by=order).cast(nw.Int64))
 
 def _walked(events, gap):
-    "Numbers visits event by event, and gives each its member and its start."
+    "Numbers visits event by event."
     c, order, session = nw.col, [k for k in ("ts_us", "event_id") if k in events.columns], "session_id" in events.columns   # the id breaks ties, so that row order never matters
-    before = dict(_before_us="ts_us", _user="user_id") | (dict(_session="session_id") if session else {})
-    events = events.with_columns(**{k: c(v).shift(1).over("visitor_id", order_by=order) for k,v in before.items()})
+    at, before = lambda e, order: e.over("visitor_id", order_by=order), dict(_before_us="ts_us", _user="user_id") | (dict(_session="session_id") if session else {})
+    events = events.with_columns(_no=at(c("visitor_id").is_null().cum_count(), order).cast(nw.Int64), **{k: at(c(v).shift(1), order) for k,v in before.items()})   # sorted once; from here on a number gives the order
     start = c("_before_us").is_null() | gap_exceeds("ts_us", "_before_us", gap)
     if session: start = start | (c("session_id") != c("_session")).fill_null(False)
-    events = _number(events.with_columns(_start=start.fill_null(True)), c("_start"), order)
-    known = nw.when(~c("_start")).then(c("_user")).fill_null(strategy="forward").over("visitor_id", "visit_no", order_by=order)
-    events = events.with_columns(_known=known)
-    return _owned(_number(events, c("_start") | (c("user_id") != c("_known")).fill_null(False), order), "ts_us", "ts_local", "user_id")
+    last = lambda condition: at(nw.when(condition).then(c("_no")).otherwise(0).cum_max(), "_no")
+    events = events.with_columns(_start=start.fill_null(True))
+    events = events.with_columns(_begun=last(c("_start")), _told=last(~c("_user").is_null()), _known=at(c("_user").fill_null(strategy="forward"), "_no"))
+    other = (c("user_id") != c("_known")) & (c("_told") > c("_begun"))   # told within the visit that goes on
+    return _number(events, c("_start") | other.fill_null(False), "_no")
 
 def _owned(rows, us, local, user):
     "Adds start and member to numbered rows: after the split at most one member remains per visit."
@@ -65,7 +66,7 @@ def _stitched(rows):
     one = nw.when(nw.col("_low") == nw.col("_high")).then(nw.col("_high"))
     return rows.with_columns(user_id=nw.coalesce(known, one)).drop("_low", "_high")
 
-# %% ../../nbs/tables/12_identity.ipynb #cde168b8
+# %% ../../nbs/tables/12_identity.ipynb #b15a740f
 STITCHES = ("visit", "visitor")
 _MADE = ("visit_no", "user_id", "visit_start_us", "visit_start")
 
@@ -92,7 +93,7 @@ def with_visits(
     visits = owner(_owned(rows.filter(nw.col("simple")), "_first_us", "_local", "_high")).select("visitor_id", "stretch", *_MADE)
     simple = events.drop("user_id").join(visits, on=["visitor_id", "stretch"]).select(columns)
     others = rows.filter(~nw.col("simple")).group_by("visitor_id").agg(nw.len().alias("n"))
-    walked = owner(_walked(events.join(others, on="visitor_id", how="semi"), gap)).select(columns)
+    walked = owner(_owned(_walked(events.join(others, on="visitor_id", how="semi"), gap), "ts_us", "ts_local", "user_id")).select(columns)
     return nw.concat([simple, walked]).with_columns(cluster=nw.coalesce("user_id", "visitor_id"))
 
 # %% ../../nbs/tables/12_identity.ipynb #3df9d3d8
@@ -112,7 +113,7 @@ def _gathered_visits(rows, events, together):
     if events is not None: parts.append(events.group_by(*VISIT).agg(**ends("ts_us", "ts_us", "ts_local", "user_id"), **together))
     return parts[0] if len(parts) == 1 else nw.concat([parts[0], parts[1].select(parts[0].columns)])
 
-# %% ../../nbs/tables/12_identity.ipynb #2f99a795
+# %% ../../nbs/tables/12_identity.ipynb #14f681db
 def gathered(
     events,              # table with visitor_id, ts and, where known, user_id and session_id
     *,
@@ -129,20 +130,25 @@ def gathered(
     else:
         events = _checked(events, "gathered", gap, stitch)
         needed = [c for c in ("visitor_id", "event_id", "user_id", "session_id", "ts_us", "ts_local", "stretch") if c in events.columns]
-        visits, few = _passed_once(events, events.select(*needed, **kept), together, chosen, gap)
+        visits, few = _passed_once(events, needed, kept, together, chosen, gap)
         if stitch == "visitor": visits = _stitched(visits)
     return visits.with_columns(cluster=nw.coalesce("user_id", "visitor_id")), few
 
-def _passed_once(events, narrow, together, chosen, gap):
+def _passed_once(events, needed, kept, together, chosen, gap):
     "Visits and chosen events, from one pass over all events and a second one over those of visitors that must be walked."
-    rows = settled(_stretches(narrow, gap, **together).select("visitor_id", "stretch", "visit_no", "simple", "_first_us", "_last_us", "_local", "_high", *together))
-    simple, others = rows.filter(nw.col("simple")), rows.filter(~nw.col("simple")).select("visitor_id").unique()
-    walks = bool(collect(others.select(n=nw.len())).n[0])
-    visits = _gathered_visits(simple, _walked(narrow.join(others, on="visitor_id", how="semi"), gap) if walks else None, together)
-    return visits, None if chosen is None else _chosen(events, simple, others if walks else None, *chosen, gap)
+    rows = _stretches(events.select(*needed, **kept), gap, **together).select("visitor_id", "stretch", "visit_no", "simple", "_first_us", "_last_us", "_local", "_high", *kept)
+    rows = settled(rows)
+    simple, others = rows.filter(nw.col("simple")), rows.filter(~nw.col("simple")).group_by("visitor_id").agg(n=nw.len())
+    walked = _walked_once(events.join(others, on="visitor_id", how="semi"), needed, kept, chosen, gap) if collect(others.select(n=nw.len())).n[0] else None
+    return _gathered_visits(simple, walked, together), None if chosen is None else _chosen(events, simple, walked, *chosen)
 
-def _chosen(events, simple, others, condition, columns, gap):
+def _walked_once(events, needed, kept, chosen, gap):
+    "Numbered events of the visitors that must be walked, with what is to be kept or chosen of them."
+    picked = {} if chosen is None else dict(_chosen=chosen[0]) | {f"_chosen_{k}": e for k,e in chosen[1].items()}
+    return settled(_walked(events.select(*needed, **kept, **picked), gap).select(*VISIT, "user_id", "ts_us", "ts_local", *kept, *picked))
+
+def _chosen(events, simple, walked, condition, columns):
     "Events that fulfil a condition, with their visit."
     few = events.filter(condition).select("visitor_id", "stretch", **columns).join(simple.select("visitor_id", "stretch", "visit_no"), on=["visitor_id", "stretch"]).select(*VISIT, *columns)
-    if others is None: return few
-    return nw.concat([few, _walked(events.join(others, on="visitor_id", how="semi"), gap).filter(condition).select(*VISIT, **columns)])
+    if walked is None: return few
+    return nw.concat([few, walked.filter(nw.col("_chosen")).select(*VISIT, **{k: nw.col(f"_chosen_{k}") for k in columns})])
