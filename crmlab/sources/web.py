@@ -96,7 +96,7 @@ def _agent_device(agent):
 
 def _window_device(width): return f"CASE WHEN TRY_CAST({width} AS DOUBLE) < 600 THEN 'mobile' WHEN TRY_CAST({width} AS DOUBLE) < 1025 THEN 'tablet' WHEN TRY_CAST({width} AS DOUBLE) IS NOT NULL THEN 'desktop' END"
 
-# %% ../../nbs/sources/19_web.ipynb #3dc3d37f
+# %% ../../nbs/sources/19_web.ipynb #d8c1601e
 def _location(have, rules):
     "SQL of the columns that an address gives."
     if "_url" not in have: return {}
@@ -117,12 +117,14 @@ def located(
     devices = [_agent_device("_user_agent")]*("_user_agent" in have) + [_window_device("viewport_w")]*("viewport_w" in have)
     if devices: made["device"] = f"COALESCE({', '.join(devices)})"
     kept = [f"COALESCE(nullif(CAST({quoted(c)} AS VARCHAR), ''), {made.pop(c)}) AS {quoted(c)}" if c in made else quoted(c) for c in have if c not in ("_url", "_referrer", "_user_agent")]
-    return _of_the_same_browser(events.project(", ".join(kept + [f"{sql} AS {quoted(c)}" for c,sql in made.items()])))
+    rows = events.project(", ".join(kept + [f"{sql} AS {quoted(c)}" for c,sql in made.items()]))
+    told = [c for c in ("device", "viewport_w", "_user_agent") if c in have]   # asked of the raw columns: that costs next to nothing
+    lacking = told and events.filter(" AND ".join(f"{quoted(c)} IS NULL" for c in told)).project("1").limit(1).fetchall()
+    return _of_the_same_browser(rows) if lacking else rows
 
-# %% ../../nbs/sources/19_web.ipynb #d1ba2225
+# %% ../../nbs/sources/19_web.ipynb #3cff5b5f
 def _of_the_same_browser(events):
     "Events whose missing device is taken from the visitor's other events."
-    if "device" not in events.columns or not events.filter("device IS NULL").project("1").limit(1).fetchall(): return events
     known = events.filter("device IS NOT NULL").aggregate("visitor_id AS _visitor, arg_max(device, ts) AS _device", "visitor_id")
     rest = ", ".join(f"rows.{quoted(c)}" for c in events.columns if c != "device")
     return events.set_alias("rows").join(known.set_alias("known"), "rows.visitor_id = known._visitor", how="left").project(f"{rest}, COALESCE(rows.device, known._device) AS device")

@@ -84,15 +84,37 @@ def _sweep(path, manifest, now):
         if file.relative_to(path).as_posix() not in kept: file.unlink(missing_ok=True)
     for file in path.glob(f".{MANIFEST}.*"): file.unlink(missing_ok=True)   # a manifest that was being written when its process died
 
-# %% ../../nbs/tables/14b_commit.ipynb #020f91a2
+# %% ../../nbs/tables/14b_commit.ipynb #748a5b38
+@dataclass(frozen=True)
+class _Staged:
+    "Rows of one table, checked and laid down."
+    file:Path          # Parquet with the good rows
+    good:object        # relation over it
+    read:int           # rows read
+    fine:int           # of them good
+    refused:object     # relation of the others with their reasons, None when there are none
+    placed:object      # good rows once more, lazily, with the place they came from
+
+def _stage(rows, table):
+    "Check rows and lay them down."
+    made, file = conform(rows, table), spill_folder()/f"{uuid.uuid4().hex}.parquet"
+    columns = ", ".join(quoted(c.name) for c in TABLES[table].columns)
+    made.filter("_reason IS NULL").project(columns).to_parquet(str(file), compression="zstd")
+    good = connection().read_parquet(str(file))
+    read, fine = _size(rows), _size(good)
+    refused = spilled(made.filter("_reason IS NOT NULL").project("_file, _line, _reason, _row")) if fine < read else None
+    return _Staged(file, good, read, fine, refused, made.filter("_reason IS NULL").project(f"{columns}, _file, _line"))
+
+def _size(relation): return relation.aggregate("count(*)").fetchall()[0][0]
+
+# %% ../../nbs/tables/14b_commit.ipynb #aefc8d0a
 def _key(table): return ", ".join(map(quoted, TABLES[table].key))
 
 def _once(staged, table):
     "Good rows, one of each key."
-    good = staged.filter("_reason IS NULL")
-    if not good.aggregate(f"{_key(table)}, count(*) AS times", _key(table)).filter("times > 1").project("1").limit(1).fetchall(): return good
+    if not staged.good.aggregate(f"{_key(table)}, count(*) AS times", _key(table)).filter("times > 1").project("1").limit(1).fetchall(): return staged.good
     order = ", ".join(f"{c} {'DESC' if TABLES[table].newest else ''}" for c in ("_file", "TRY_CAST(_line AS BIGINT)"))
-    return good.query("good", f"SELECT * FROM good QUALIFY row_number() OVER (PARTITION BY {_key(table)} ORDER BY {order}) = 1")
+    return staged.placed.query("placed", f"SELECT * EXCLUDE (_file, _line) FROM placed QUALIFY row_number() OVER (PARTITION BY {_key(table)} ORDER BY {order}) = 1")
 
 def _live_rows(path, manifest, table):
     "Live rows of a table with the file they are in and their place there; None when there are none."
@@ -140,7 +162,7 @@ def _retracted(once, path, manifest, table, kind, retract, orders):
     order = "live.order_id" if "order_id" in live.columns else "NULL AS order_id"
     return _over(f"SELECT live.filename, live.file_row_number, {order} FROM live ANTI JOIN once ON {_same(table, 'live', 'once')} WHERE {within}", live=live, once=once, new=orders)
 
-# %% ../../nbs/tables/14b_commit.ipynb #7a19a5c4
+# %% ../../nbs/tables/14b_commit.ipynb #4d766af6
 def _write(relation, path, table, **origin):
     "A relation as a new Parquet file of a table; its entry for the manifest, None when it has no rows."
     name = f"{table}/{uuid.uuid4().hex}.parquet"
@@ -151,7 +173,13 @@ def _write(relation, path, table, **origin):
     (path/name).unlink()
     return None
 
-def _size(relation): return relation.aggregate("count(*)").fetchall()[0][0]
+def _moved(staged, path, table, **origin):
+    "The staged file as it is, as a new file of a table; None when it has no rows."
+    if not staged.fine: return None
+    name = f"{table}/{uuid.uuid4().hex}.parquet"
+    (path/table).mkdir(exist_ok=True)
+    shutil.move(staged.file, path/name)
+    return dict(file=name, rows=staged.fine, **origin)
 
 def _without(gone, path, table, entry):
     "The entry of a file after some of its rows are gone; the same entry when it had none of them."
@@ -161,14 +189,14 @@ def _without(gone, path, table, entry):
     left = _over("SELECT live.* FROM live ANTI JOIN once ON live.file_row_number = once.file_row_number", live=connection().read_parquet(file, file_row_number=True), once=here)
     return _write(left, path, table, **{k: v for k,v in entry.items() if k not in ("file", "rows")})
 
-# %% ../../nbs/tables/14b_commit.ipynb #2c0ceece
+# %% ../../nbs/tables/14b_commit.ipynb #e54caf97
 def _keep_rejected(staged, refused, path, import_id):
     "Write the rejected rows of an import, if any, as JSON lines."
     parts = []
-    for table, rows in staged.items():
+    for table, rows in ((t, s.refused) for t,s in staged.items() if s.refused is not None):
         part = spill_folder()/f"{uuid.uuid4().hex}.jsonl"
         columns = f"{literal(table)} AS \"table\", _file AS file, TRY_CAST(_line AS BIGINT) AS line, _reason AS reason, _row AS row"
-        connection().execute(f"COPY ({rows.filter('_reason IS NOT NULL').project(columns).sql_query()}) TO {literal(part)} (FORMAT json)")
+        connection().execute(f"COPY ({rows.project(columns).sql_query()}) TO {literal(part)} (FORMAT json)")
         parts.append(part)
     told = "".join(json.dumps(r, ensure_ascii=False, default=str) + "\n" for r in refused)
     if not told and not any(p.stat().st_size for p in parts): return
@@ -200,7 +228,7 @@ def sha256(
     "Hash of a file's content."
     with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
 
-# %% ../../nbs/tables/14b_commit.ipynb #ff53f8f9
+# %% ../../nbs/tables/14b_commit.ipynb #a3e4bb05
 @dataclass(frozen=True)
 class _Change:
     "One table after an import."
@@ -218,15 +246,15 @@ def _gone(parts):
 def _change(path, manifest, table, staged, origin, retract, orders=None):
     "Work out and write the change of one table."
     once, live, old = _once(staged, table), _live_rows(path, manifest, table), manifest["tables"].get(table, [])
-    new = _new_rows(once, live, table) if live is None else spilled(_new_rows(once, live, table))
-    added = _write(new, path, table, **origin)
+    new = once if live is None else spilled(_new_rows(once, live, table))
+    added = _moved(staged, path, table, **origin) if new is staged.good else _write(new, path, table, **origin)
     replaced, retracted = _gone([_replaced(new, once, live, table)]), _retracted(once, path, manifest, table, origin["kind"], retract, orders)
     retracted = None if retracted is None else spilled(retracted)
     gone = _gone([replaced, retracted])
     after = [_without(gone, path, table, e) for e in old] if gone is not None else old
     entries = [e for e in after if e is not None] + ([added] if added else [])
-    read, fine, kept = _size(staged), _size(staged.filter("_reason IS NULL")), added["rows"] if added else 0
-    counts = dict(table=table, read=read, kept=kept, duplicate=fine - kept, rejected=read - fine)
+    kept = added["rows"] if added else 0
+    counts = dict(table=table, read=staged.read, kept=kept, duplicate=staged.fine - kept, rejected=staged.read - staged.fine)
     further = dict(corrected=replaced and _size(replaced), retracted=retracted and _size(retracted))
     live_now = {e["file"] for e in entries}
     return _Change(entries, [e["file"] for e in old if e["file"] not in live_now], counts | {k: n for k,n in further.items() if n}, retracted)
@@ -245,7 +273,7 @@ def _count_refused(counts, refused):
     broken = lambda c: sum(r["table"] == c["table"] for r in refused)
     return [c | dict(read=c["read"] + broken(c), rejected=c["rejected"] + broken(c)) for c in counts]
 
-# %% ../../nbs/tables/14b_commit.ipynb #dd0fed02
+# %% ../../nbs/tables/14b_commit.ipynb #df4a6660
 def commit(
     path,                 # shop folder; made when absent
     tables:dict,          # table name → DuckDB relation of raw rows
@@ -262,7 +290,7 @@ def commit(
     if retract not in (None, *RETRACT): raise CrmlabError(f"retract={retract!r} is not one of {', '.join(RETRACT)}")
     path, now, import_id = Path(path), datetime.now(UTC), uuid.uuid4().hex[:12]
     with _disk_errors(path):
-        staged = {t: spilled(conform(rows, t)) for t,rows in tables.items()}
+        staged = {t: _stage(rows, t) for t,rows in tables.items()}
         new_shop(path)
         with _locked(path, wait):
             manifest = read_manifest(path)

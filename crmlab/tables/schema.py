@@ -220,7 +220,7 @@ _CONTACT = (_MESSAGES,
     score   number as given
     text    text   in their words"""))
 
-# %% ../../nbs/tables/10_schema.ipynb #b94a84ee
+# %% ../../nbs/tables/10_schema.ipynb #3d0fa2b5
 _DAYS = tuple(table_schema(name, row, "date key", newest="row", columns="""
     date  text!/[0-9]{4}-[0-9]{2}(-[0-9]{2})?/ local day, YYYY-MM-DD (targets: YYYY-MM)
     key   text!  what it is about
@@ -228,7 +228,7 @@ _DAYS = tuple(table_schema(name, row, "date key", newest="row", columns="""
     note  text   remark""") for name,row in [("costs", "spend of a source on a day"), ("targets", "KPI target of a month"), ("calendar", "sale, site change or tag change")])
 
 _TRUTH = table_schema("truth", "true value of a made shop", "kind key segment a b", """
-    kind    text!  behaviour, cell, kpi, policy or experiment
+    kind    text!  behaviour, adjusted, cell, reach, kpi, policy or experiment
     key     text!  what is true, such as first_view_exit
     segment text   within this segment
     a       text   compared with
