@@ -243,3 +243,47 @@ def test_lines_with_too_many_and_too_few_cells_are_refused_by_number(tmp_path):
     assert shop.counts["orders"] == dict(read=4, kept=2, duplicate=0, rejected=2)
     told = pd.read_json(next((tmp_path/"s/_rejected").iterdir()), lines=True)
     assert sorted(told.line) == [3, 4] and told.reason.str.contains("Columns").all()
+
+
+# --- what must never be lost or brought back
+
+def test_an_order_whose_new_row_is_broken_is_not_taken_back(tmp_path):
+    commit(tmp_path/"s", orders(*JANUARY), kind="makeshop")
+    counts, = commit(tmp_path/"s", orders(JANUARY[0], ("2", "2026-01-06T00:00Z", "valid", "unknown")), kind="makeshop", retract="all")
+    assert counts["rejected"] == 1 and "retracted" not in counts and revenue(tmp_path/"s") == {"1": 100., "2": 200.}
+
+
+def test_an_export_without_rows_takes_nothing_back(tmp_path):
+    commit(tmp_path/"s", orders(*JANUARY), kind="makeshop")
+    empty = dict(orders=connection().from_df(pd.DataFrame([dict(order_id="1", ts="2026-01-05T00:00Z", status="valid", revenue=1., currency="JPY")])).filter("false"))
+    with pytest.raises(cl.CrmlabError, match="the export holds no row of orders"): commit(tmp_path/"s", empty, kind="makeshop", retract="all")
+    assert revenue(tmp_path/"s") == {"1": 100., "2": 200.}
+
+
+def test_another_export_of_the_same_kind_takes_nothing_back(tmp_path):
+    commit(tmp_path/"s", orders(*JANUARY), kind="csv", label="web")
+    commit(tmp_path/"s", orders(*FEBRUARY), kind="csv", label="shop", retract="all")
+    assert len(revenue(tmp_path/"s")) == 3
+
+
+def test_a_tracker_does_not_overrule_the_cart_in_either_order(tmp_path):
+    cart, tracker = orders(("1", "2026-01-05T00:00Z", "cancelled", 0.), JANUARY[1]), orders(("1", "2026-01-05T00:00Z", "valid", 999.), ("7", "2026-01-07T00:00Z", "valid", 70.))
+    for name, first, second in (("a", ("eccube", cart), ("ga4", tracker)), ("b", ("ga4", tracker), ("eccube", cart))):
+        for kind, tables in (first, second): commit(tmp_path/name, tables, kind=kind)
+        assert revenue(tmp_path/name) == {"1": 0., "2": 200., "7": 70.}
+
+
+def test_an_old_file_does_not_undo_a_correction(tmp_path):
+    def export(name, status, amount):
+        (tmp_path/name).write_text(f"order_id,ts,status,revenue,currency\n1,2026-02-01,{status},{amount},JPY\n", encoding="utf-8")
+        return cl.import_data("csv", tmp_path/name, into=tmp_path/"s", table="orders")
+    export("v1.csv", "valid", 100)
+    export("v2.csv", "cancelled", 0)
+    again = export("v1.csv", "valid", 100)
+    assert again.counts["orders"] == dict(read=1, kept=0, duplicate=1, rejected=0) and revenue(tmp_path/"s") == {"1": 0.}
+
+
+def test_an_import_of_broken_rows_only_is_on_record(tmp_path):
+    (tmp_path/"o.csv").write_text("order_id,ts,status,revenue,currency\n1,yesterday,valid,5,JPY\n", encoding="utf-8")
+    for _ in range(2): cl.import_data("csv", tmp_path/"o.csv", into=tmp_path/"s", table="orders")
+    assert [i["counts"][0]["rejected"] for i in read_manifest(tmp_path/"s")["imports"]] == [1]

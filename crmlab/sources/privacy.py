@@ -61,18 +61,27 @@ def pseudonym(
     "The keyed hash of one text."
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()[:32]
 
-# %% ../../nbs/sources/18b_privacy.ipynb #e873b5a7
+# %% ../../nbs/sources/18b_privacy.ipynb #6a4b3d21
 _WIDE, _NARROW = "０１２３４５６７８９＠．－＋", "0123456789@.-+"
 
-def _email(text): return f"nullif(lower(trim(translate({text}, '{_WIDE}', '{_NARROW}'))), '')"
+def _email(text):
+    plain = f"lower(trim(translate({text}, '{_WIDE}', '{_NARROW}')))"
+    return f"CASE WHEN regexp_full_match({plain}, '[^@ ]+@[^@ ]+[.][^@ ]+') THEN {plain} END"   # none, なし, - are no address
 
 def _phone(text):
     digits = f"regexp_replace(translate({text}, '{_WIDE}', '{_NARROW}'), '[^0-9+]', '', 'g')"
-    return f"nullif(regexp_replace({digits}, '^(\\+81|0081)0?', '0'), '')"
+    plain = f"regexp_replace({digits}, '^(\\+81|0081)0?', '0')"
+    filler = f"replace({plain}, left({plain}, 1), '') = ''"   # 0000000000
+    return f"CASE WHEN length({plain}) BETWEEN 9 AND 15 AND NOT {filler} THEN {plain} END"
 
-# %% ../../nbs/sources/18b_privacy.ipynb #21c8c70d
-_ADDRESS = r"[\w.+-]+(?:@|＠|%40)[\w-]+(?:\.[\w-]+)+"
-_NUMBER = r"(?:^|[^\w<:.+-])((?:\+81[- ]?|0)(?:\d{9,10}|\d{1,4}-\d{1,4}-\d{3,4}))(?:$|[^\w>-])"
+# %% ../../nbs/sources/18b_privacy.ipynb #1dbbad25
+_ADDRESS = r"""[^\s@＠<>"',;:()\[\]{}/?&=、。「」（）]+(?:@|＠|%40)[^\s@＠<>"',;:()\[\]{}/?&=、。「」（）]+[.．][^\s@＠<>"',;:()\[\]{}/?&=.．、。「」（）\\]{2,}"""
+_DASH = "[-‐‑–—−ー－ｰ]"
+_FORMS = (r"[+＋]D{1,3}(?:(?:S|[ 　(（)）]){1,2}D{1,4}){2,4}", r"[+＋]D{10,13}",          # +81 90 1234 5678
+          r"0[5-9]0(?:S|[ 　])?[0-9]{4}(?:S|[ 　])?[0-9]{4}\b", r"０[５-９]０(?:S|　)?[０-９]{4}(?:S|　)?[０-９]{4}",   # a mobile number
+          r"[(（]?[0０]D{1,4}(?:S|[)）(（])+D{1,4}(?:S|[)）])D{3,4}",                          # 03-1234-5678, (03)1234-5678
+          r"0[0-9]{9}\b", r"０[０-９]{9}")
+_NUMBER = (r"(?:^|[^\w<.+０-９-])(" + "|".join(_FORMS) + ")").replace("D{", "[0-9０-９]{").replace("S|", f"{_DASH}|")
 
 def _each(text, found, told):
     "SQL that replaces every text found; `m` is the text."
@@ -87,40 +96,50 @@ def _without_numbers(text):
     mark = "'<phone:' || left(" + _hmac(_phone("m")) + ", 12) || '>'"
     return f"CASE WHEN regexp_matches({text}, {literal(_NUMBER)}) THEN {_each(text, f'regexp_extract_all({text}, {literal(_NUMBER)}, 1)', mark)} ELSE {text} END"
 
-# %% ../../nbs/sources/18b_privacy.ipynb #a9ff239b
+# %% ../../nbs/sources/18b_privacy.ipynb #7e5d371b
 PERSONAL_KEYS = ("ip", "$ip", "ip_address", "ipAddress", "client_ip", "remote_addr", "user_ipaddress", "first_name", "firstName", "$first_name", "last_name", "lastName", "$last_name", "full_name",
                  "fullName", "given_name", "family_name", "username", "street", "address", "address1", "address2", "zip", "postal_code", "postcode", "birthday", "birth_date", "date_of_birth",
-                 "氏名", "お名前", "姓", "名", "フリガナ", "カナ", "住所", "郵便番号", "生年月日", "誕生日")
-_KEYED = '"(' + "|".join(map(re.escape, PERSONAL_KEYS)) + r')"\s*:\s*("(?:[^"\\]|\\.)*"|-?[\d.eE+]+|\{[^{}]*\})'
+                 "name_kanji", "name_kana", "customer_name", "billing_name", "shipping_name", "recipient", "contact", "dob", "user_ip", "ip_addr", "customer_ip", "card_number", "IPアドレス", "REMOTE_ADDR",
+                 "お客様名", "顧客名", "会員名", "姓名", "宛名", "ご依頼主", "請求先", "市区町村", "建物名", "連絡先", "カード番号", "電話番号", "メールアドレス", "Recipient", "Contact", "Street", "DOB", "LINE ID", "氏名", "お名前", "姓", "名", "フリガナ", "カナ", "住所", "郵便番号", "生年月日", "誕生日")
+_KEYED = '"(' + "|".join(map(re.escape, PERSONAL_KEYS)) + r')"\s*:\s*("(?:[^"\\]|\\.)*"|-?[\d.eE+]+|\{[^{}]*\}|\[[^\[\]]*\])'
 
 def _without_keys(json_text):
     return f"""CASE WHEN {json_text} IS NULL THEN NULL ELSE regexp_replace({json_text}, {literal(_KEYED)}, '"\\1":null', 'g') END"""
 
-# %% ../../nbs/sources/18b_privacy.ipynb #bf4d95fd
+# %% ../../nbs/sources/18b_privacy.ipynb #98670088
 _FREE = ("props", "text", "subject", "value", "note", "reason", "label", "page", "referrer")   # where people write; identifiers may be long numbers
 
 def _clean_text(column, table):
     "SQL of one text column without personal data."
     text = f"CAST({quoted(column)} AS VARCHAR)"
     if column == "props": text = _without_keys(text)
+    if column not in {c.name for c in TABLES[table].columns} or column in _FREE: text = _without_numbers(text)
     clean = _without_addresses(text)
-    schema = {c.name for c in TABLES[table].columns}
-    free = column not in schema or column in _FREE
-    return f"{_without_numbers(clean)} AS {quoted(column)}" if free else f"{clean} AS {quoted(column)}"
+    return f"{clean} AS {quoted(column)}"
 
 def _user(have):
     "SQL of the user: the member, else the guest behind an address or a number."
     member = "CAST(user_id AS VARCHAR)" if "user_id" in have else "CAST(NULL AS VARCHAR)"
-    named = f"CASE WHEN regexp_full_match({member}, {literal(_ADDRESS)}) THEN 'email:' || {_hmac(_email(member))} ELSE {member} END"
+    dialled = r"^(\+\d[\d -]{8,}|0\d{1,4}-\d{1,4}-\d{3,4})$"   # a number written as one; plain digits may be a member's number
+    named = f"CASE WHEN regexp_full_match({member}, {literal(_ADDRESS)}) AND {_email(member)} IS NOT NULL THEN 'email:' || {_hmac(_email(member))} WHEN regexp_matches({member}, {literal(dialled)}) THEN 'phone:' || {_hmac(_phone(member))} ELSE {member} END"
     guests = [f"'{kind}:' || {_hmac(form(quoted(c)))}" for kind, c, form in (("email", "_email", _email), ("phone", "_phone", _phone)) if c in have]
     return f"COALESCE({', '.join([named, *guests])}) AS user_id"
 
-# %% ../../nbs/sources/18b_privacy.ipynb #d843c2c5
+# %% ../../nbs/sources/18b_privacy.ipynb #14975a0f
+def _flat(rows, schema):
+    "Columns beyond the schema as text or numbers: objects and lists as JSON, bytes left out."
+    nested = lambda t: t.startswith(("STRUCT", "MAP", "UNION", "VARIANT")) or t.endswith("]")
+    types = dict(zip(rows.columns, map(str, rows.types)))
+    if not any(nested(t) or t == "BLOB" for c,t in types.items()): return rows
+    return rows.project(", ".join(f"CAST(to_json({quoted(c)}) AS VARCHAR) AS {quoted(c)}" if nested(t) else quoted(c) for c,t in types.items() if t != "BLOB"))
+
+# %% ../../nbs/sources/18b_privacy.ipynb #f8652ff4
 def protected(
     rows,         # DuckDB relation of raw rows
     table:str,    # name in the schema
 ):                # the same rows: users as pseudonyms, _email_hash, _phone_hash, no personal text
     "Raw rows without personal data; the key must be set."
+    rows = _flat(rows, {c.name for c in TABLES[table].columns})
     have, texts = rows.columns, {c.name for c in TABLES[table].columns if c.type == "text"} | {"_url", "_referrer"}
     types = dict(zip(have, map(str, rows.types)))
     known = {c.name for c in TABLES[table].columns} | {"_file", "_line"}
@@ -144,12 +163,13 @@ def person_keys(
     parts = [rows.filter(f"user_id IS NOT NULL AND _{k}_hash IS NOT NULL").aggregate(f"user_id, '{k}_hash' AS kind, _{k}_hash AS key, {when} AS valid_from", f"user_id, _{k}_hash") for k in kinds]
     return parts[0] if len(parts) == 1 else parts[0].union(parts[1])
 
-# %% ../../nbs/sources/18b_privacy.ipynb #2304c67c
+# %% ../../nbs/sources/18b_privacy.ipynb #2f7dc92a
 def scrubbed(
     text:str,     # a refused line
     key:bytes,    # from `pseudonym_key`
 ) -> str:
-    "A text without addresses and telephone numbers."
+    "A text without addresses, telephone numbers and words: its shape shows what is wrong with it."
     mark = lambda kind, found: f"<{kind}:{pseudonym(found.lower(), key)[:12]}>"
+    text = re.sub(_NUMBER, lambda m: m[0].replace(m[1], mark("phone", re.sub(r"\D", "", m[1]))), text, flags=re.ASCII)
     text = re.sub(_ADDRESS, lambda m: mark("email", m[0].replace("%40", "@").replace("＠", "@")), text)
-    return re.sub(_NUMBER, lambda m: m[0].replace(m[1], mark("phone", re.sub(r"\D", "", m[1]))), text)
+    return re.sub(r"[^\W\d_]{2,}(?![^<]*>)", "…", text)   # words may be names; the line itself stands in the file

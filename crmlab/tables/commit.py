@@ -19,7 +19,7 @@ from .shop import MANIFEST, read_manifest
 from .conform import conform, literal, quoted, spill_folder, spilled
 
 # %% auto #0
-__all__ = ['RETRACT', 'new_shop', 'store_media', 'sha256', 'commit', 'Writer', 'staged']
+__all__ = ['TRACKERS', 'RETRACT', 'new_shop', 'store_media', 'sha256', 'commit', 'Writer', 'staged']
 
 # %% ../../nbs/tables/14b_commit.ipynb #b7ba8ddf
 @contextmanager
@@ -64,11 +64,12 @@ def _replace(path, text):
         os.fsync(f.fileno())
     os.replace(temporary, path)
 
-# %% ../../nbs/tables/14b_commit.ipynb #ba7cf92c
+# %% ../../nbs/tables/14b_commit.ipynb #243c7d7e
 @contextmanager
 def _locked(path, wait):
-    "Hold the folder's lock; raises `CrmlabError` when another import holds it for `wait` seconds."
+    "Hold the lock of a folder, made when absent; raises `CrmlabError` when another import holds it for `wait` seconds."
     from filelock import FileLock, Timeout
+    new_shop(path)
     lock = FileLock(path/".lock", timeout=wait)
     try: lock.acquire()
     except Timeout: raise CrmlabError(f"{path}: another import has been writing there for {wait:g} s; run this one again when it is done") from None
@@ -84,7 +85,7 @@ def _sweep(path, manifest, now):
         if file.relative_to(path).as_posix() not in kept: file.unlink(missing_ok=True)
     for file in path.glob(f".{MANIFEST}.*"): file.unlink(missing_ok=True)   # a manifest that was being written when its process died
 
-# %% ../../nbs/tables/14b_commit.ipynb #748a5b38
+# %% ../../nbs/tables/14b_commit.ipynb #5b02a7ee
 @dataclass(frozen=True)
 class _Staged:
     "Rows of one table, checked and laid down."
@@ -102,7 +103,7 @@ def _stage(rows, table):
     made.filter("_reason IS NULL").project(columns).to_parquet(str(file), compression="zstd")
     good = connection().read_parquet(str(file))
     read, fine = _size(rows), _size(good)
-    refused = spilled(made.filter("_reason IS NOT NULL").project("_file, _line, _reason, _row")) if fine < read else None
+    refused = spilled(made.filter("_reason IS NOT NULL").project(f"{columns}, _file, _line, _reason, _row")) if fine < read else None
     return _Staged(file, good, read, fine, refused, made.filter("_reason IS NULL").project(f"{columns}, _file, _line"))
 
 def _size(relation): return relation.aggregate("count(*)").fetchall()[0][0]
@@ -121,19 +122,29 @@ def _live_rows(path, manifest, table):
     files = [str(path/f["file"]) for f in manifest["tables"].get(table, [])]
     return connection().read_parquet(files, filename=True, file_row_number=True, union_by_name=True) if files else None
 
-# %% ../../nbs/tables/14b_commit.ipynb #66961868
+# %% ../../nbs/tables/14b_commit.ipynb #fb2ece22
+TRACKERS = ("rrweb", "posthog", "ga4", "segment", "matomo", "snowplow")   # kinds that see orders from outside
+
+def _not_told_by_cart(once, path, manifest, table, kind):
+    "Rows of a tracker without the orders that a cart has told."
+    carts = [f for f in manifest["tables"].get("orders", []) if f.get("kind") not in TRACKERS]
+    told = _live_rows(path, dict(tables=dict(orders=carts)), "orders")
+    if kind not in TRACKERS or table not in ("orders", "order_items") or told is None: return once
+    return _over("SELECT once.* FROM once ANTI JOIN live ON once.order_id = live.order_id", once=once, live=told)
+
+# %% ../../nbs/tables/14b_commit.ipynb #4c9f298c
 def _same(table, a, b): return " AND ".join(f"{a}.{quoted(k)} IS NOT DISTINCT FROM {b}.{quoted(k)}" for k in TABLES[table].key)
 
 def _says(table): return f"md5(CAST(row({', '.join(quoted(c.name) for c in TABLES[table].columns)}) AS VARCHAR))"
 
-def _over(sql, *, live=None, once=None, new=None):
+def _over(sql, *, live=None, once=None, new=None, refused=None):
     "A query over relations, which it calls by these names."
     return connection().query(sql)
 
-def _new_rows(once, live, table):
-    "Rows that the shop does not hold yet, or holds with other content."
+def _new_rows(once, live, table, corrects):
+    "Rows that the shop does not hold yet, or, where a newer row counts, holds with other content."
     if live is None: return once
-    if not TABLES[table].newest: return _over(f"SELECT * FROM once ANTI JOIN live ON {_same(table, 'once', 'live')}", once=once, live=live)
+    if not (TABLES[table].newest and corrects): return _over(f"SELECT * FROM once ANTI JOIN live ON {_same(table, 'once', 'live')}", once=once, live=live)
     once, live = once.project(f"*, {_says(table)} AS _says"), live.project(f"{_key(table)}, {_says(table)} AS _says")
     return _over(f"SELECT * FROM once ANTI JOIN live ON {_same(table, 'once', 'live')} AND once._says = live._says", once=once, live=live)
 
@@ -146,21 +157,23 @@ def _replaced(new, once, live, table):
         gone += f" UNION {place} SEMI JOIN once ON live.{quoted(group)} = once.{quoted(group)} ANTI JOIN once AS still ON {_same(table, 'live', 'still')}"
     return _over(gone, live=live, once=once, new=new)
 
-# %% ../../nbs/tables/14b_commit.ipynb #6950a5fa
+# %% ../../nbs/tables/14b_commit.ipynb #d0c8d913
 RETRACT = ("all", "period")
 
-def _retracted(once, path, manifest, table, kind, retract, orders):
-    "Live rows of the same importer that this export no longer holds: file, place there, and the order where there is one."
-    own = dict(tables={table: [f for f in manifest["tables"].get(table, []) if f.get("kind") == kind]})
+def _retracted(once, refused, path, manifest, table, origin, retract, orders):
+    "Live rows of the same source that this export no longer holds: file, place there, and the order where there is one."
+    own = dict(tables={table: [f for f in manifest["tables"].get(table, []) if (f.get("kind"), f.get("label")) == (origin["kind"], origin["label"])]})
     live = _live_rows(path, own, table)
-    if retract is None or live is None: return None
+    if retract is None or live is None or table == "identities": return None   # what is known of a person stays known
+    if not _size(once): raise CrmlabError(f"{path}: the export holds no row of {table}, so that retract={retract!r} would take everything back; look at the export, or import it without retract")
     moment = next((c.name for c in TABLES[table].columns if c.name in ("ts", "sent_at", "valid_from")), None)
     if retract == "all": within = "true"
     elif moment: within = f"{moment} BETWEEN (SELECT min({moment}) FROM once) AND (SELECT max({moment}) FROM once)"
     elif table == "order_items" and orders is not None: within = "order_id IN (SELECT order_id FROM new)"   # lines have no time of their own
     else: return None
-    order = "live.order_id" if "order_id" in live.columns else "NULL AS order_id"
-    return _over(f"SELECT live.filename, live.file_row_number, {order} FROM live ANTI JOIN once ON {_same(table, 'live', 'once')} WHERE {within}", live=live, once=once, new=orders)
+    order, there = "live.order_id" if "order_id" in live.columns else "NULL AS order_id", f"ANTI JOIN once ON {_same(table, 'live', 'once')}"
+    if refused is not None: there += f" ANTI JOIN refused ON {_same(table, 'live', 'refused')}"   # it is in the export, if broken
+    return _over(f"SELECT live.filename, live.file_row_number, {order} FROM live {there} WHERE {within}", live=live, once=once, new=orders, refused=refused)
 
 # %% ../../nbs/tables/14b_commit.ipynb #4d766af6
 def _write(relation, path, table, **origin):
@@ -228,7 +241,7 @@ def sha256(
     "Hash of a file's content."
     with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
 
-# %% ../../nbs/tables/14b_commit.ipynb #a3e4bb05
+# %% ../../nbs/tables/14b_commit.ipynb #07938e7f
 @dataclass(frozen=True)
 class _Change:
     "One table after an import."
@@ -243,12 +256,13 @@ def _gone(parts):
     if not parts: return None
     return spilled(parts[0] if len(parts) == 1 else parts[0].union(parts[1]).distinct())
 
-def _change(path, manifest, table, staged, origin, retract, orders=None):
+def _change(path, manifest, table, staged, origin, retract, corrects, orders):
     "Work out and write the change of one table."
     once, live, old = _once(staged, table), _live_rows(path, manifest, table), manifest["tables"].get(table, [])
-    new = once if live is None else spilled(_new_rows(once, live, table))
+    once = once if live is None else _not_told_by_cart(once, path, manifest, table, origin["kind"])
+    new = once if live is None else spilled(_new_rows(once, live, table, corrects))
     added = _moved(staged, path, table, **origin) if new is staged.good else _write(new, path, table, **origin)
-    replaced, retracted = _gone([_replaced(new, once, live, table)]), _retracted(once, path, manifest, table, origin["kind"], retract, orders)
+    replaced, retracted = _gone([_replaced(new, once, live, table)]) if corrects else None, _retracted(once, staged.refused, path, manifest, table, origin, retract, orders)
     retracted = None if retracted is None else spilled(retracted)
     gone = _gone([replaced, retracted])
     after = [_without(gone, path, table, e) for e in old] if gone is not None else old
@@ -259,21 +273,26 @@ def _change(path, manifest, table, staged, origin, retract, orders=None):
     live_now = {e["file"] for e in entries}
     return _Change(entries, [e["file"] for e in old if e["file"] not in live_now], counts | {k: n for k,n in further.items() if n}, retracted)
 
-# %% ../../nbs/tables/14b_commit.ipynb #41576f4e
-def _changes(path, manifest, staged, origin, retract):
+# %% ../../nbs/tables/14b_commit.ipynb #c98a7a95
+def _changes(path, manifest, staged, origin, retract, corrects):
     "The changes of all tables; orders first, since their lines follow them."
     changes = {}
     for table in sorted(staged, key=lambda t: t != "orders"):
         orders = changes["orders"].taken_back if "orders" in changes else None
-        changes[table] = _change(path, manifest, table, staged[table], origin, retract, orders)
+        changes[table] = _change(path, manifest, table, staged[table], origin, retract, corrects, orders)
     return changes
+
+def _came_before(manifest, kind, files):
+    "Whether all files were imported before: then they correct nothing, since something newer may have come meanwhile."
+    seen = {(i["kind"], f["sha256"]) for i in manifest["imports"] for f in i["files"]}
+    return bool(files) and all((kind, f["sha256"]) in seen for f in files)
 
 def _count_refused(counts, refused):
     "Counts with the rows added that the importer could not read."
     broken = lambda c: sum(r["table"] == c["table"] for r in refused)
     return [c | dict(read=c["read"] + broken(c), rejected=c["rejected"] + broken(c)) for c in counts]
 
-# %% ../../nbs/tables/14b_commit.ipynb #df4a6660
+# %% ../../nbs/tables/14b_commit.ipynb #0ecbae08
 def commit(
     path,                 # shop folder; made when absent
     tables:dict,          # table name → DuckDB relation of raw rows
@@ -283,7 +302,9 @@ def commit(
     refused=(),           # rows the importer itself could not read: dicts of table, file, line, reason, row
     options=None,         # of the import, for the manifest
     notes=None,           # counts of what was left out on purpose, for the manifest
-    retract:str|None=None,# all or period: take back rows of this importer that the export no longer holds
+    retract:str|None=None,# all or period: take back rows of this source that the export no longer holds
+    label:str="",         # tells sources of one kind apart, such as two CSV exports
+    key:str|None=None,    # which key made the pseudonyms, for the manifest
     wait:float=60,        # seconds to wait for another import
 ) -> list:                # per table: table, read, kept, duplicate, rejected (corrected, retracted)
     "Check, deduplicate and write an import, and make it live at once; raises `CrmlabError` and changes nothing on failure."
@@ -291,17 +312,16 @@ def commit(
     path, now, import_id = Path(path), datetime.now(UTC), uuid.uuid4().hex[:12]
     with _disk_errors(path):
         staged = {t: _stage(rows, t) for t,rows in tables.items()}
-        new_shop(path)
+        read_files = [dict(name=Path(f).name, sha256=sha256(f)) for f in files]
         with _locked(path, wait):
             manifest = read_manifest(path)
             _sweep(path, manifest, now)
-            origin = dict(kind=kind, id=import_id)
-            changes = _changes(path, manifest, staged, origin, retract)
+            known = _came_before(manifest, kind, read_files)
+            changes = _changes(path, manifest, staged, dict(kind=kind, id=import_id, label=label), retract, not known)
             counts = _count_refused([changes[t].counts for t in staged], refused)
             _keep_rejected(staged, refused, path, import_id)
-            record = dict(id=import_id, at=now.isoformat(), kind=kind, options=options or {}, notes=notes or {}, counts=counts,
-                          version=version_of("crmlab"), files=[dict(name=Path(f).name, sha256=sha256(f)) for f in files])
-            if any(c.counts["kept"] or c.superseded for c in changes.values()): _publish(path, manifest, changes, record)
+            record = dict(id=import_id, at=now.isoformat(), kind=kind, options=options or {}, notes=notes or {}, counts=counts, key=key, version=version_of("crmlab"), files=read_files)
+            if any(c.counts["kept"] or c.superseded for c in changes.values()) or (any(c["rejected"] for c in counts) and files and not known): _publish(path, manifest, changes, record)
     return counts
 
 def _publish(path, manifest, changes, record):
@@ -314,7 +334,7 @@ def _publish(path, manifest, changes, record):
     manifest["media"] = sorted(f"_media/{f.name}" for f in (path/"_media").glob("*"))
     _replace(path/MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=1))
 
-# %% ../../nbs/tables/14b_commit.ipynb #303d010d
+# %% ../../nbs/tables/14b_commit.ipynb #c7caf245
 class Writer:
     "Adds files to a shop that nobody sees yet."
     def __init__(self, path, origin): self.path, self.origin, self.entries = path, origin, {}
@@ -338,12 +358,11 @@ def staged(
     "Write tables that need no check; leaving the block publishes them as one commit, an error publishes nothing."
     path, now, import_id = Path(path), datetime.now(UTC), uuid.uuid4().hex[:12]
     with _disk_errors(path):
-        new_shop(path)
         with _locked(path, wait):
             manifest = read_manifest(path)
             if manifest["tables"]: raise CrmlabError(f"{path}: the folder holds tables already; give a new folder")
             _sweep(path, manifest, now)
-            writer = Writer(path, dict(kind=kind, id=import_id))
+            writer = Writer(path, dict(kind=kind, id=import_id, label=""))
             yield writer
             rows = {t: sum(e["rows"] for e in entries) for t,entries in writer.entries.items()}
             counts = [dict(table=t, read=n, kept=n, duplicate=0, rejected=0) for t,n in rows.items()]

@@ -20,16 +20,17 @@ def money_rule(
     "The money rule of a shop."
     return {k: chosen.get(k, values[0]) for k,values in MONEY.items()}
 
-# %% ../../nbs/tables/12e_money.ipynb #0242ea45
+# %% ../../nbs/tables/12e_money.ipynb #0b91097b
 def _booked_when_processed(orders):
     "Cancelled or refunded orders as two rows: the sale, and its return on the day of processing."
     amount = lambda c: nw.col(c).fill_null(0.)
     sold = (amount("gross") - amount("discount"))
     undone = nw.when(nw.col("status") == "cancelled").then(sold).otherwise(amount("refund"))
-    later = ~nw.col("cancelled_at").is_null() & (undone > 0)
+    later, whole = ~nw.col("cancelled_at").is_null() & (undone > 0), nw.col("status") == "cancelled"
     sales = orders.with_columns(revenue=nw.when(later).then(nw.col("revenue") + undone).otherwise(nw.col("revenue")),
-                                status=nw.when(later & (nw.col("status") == "cancelled")).then(nw.lit("valid")).otherwise(nw.col("status")))
-    back = {c: nw.lit(0.) for c in ("tax", "shipping", "points_used") if c in orders.collect_schema().names()}
+                                status=nw.when(later & whole).then(nw.lit("valid")).otherwise(nw.col("status")))
+    have, share = orders.collect_schema().names(), nw.when(sold > 0).then(undone/sold).otherwise(1.)
+    back = {c: nw.when(whole).then(-amount(c)).otherwise(0.) for c in ("shipping", "points_used") if c in have} | ({"tax": -amount("tax")*share} if "tax" in have else {})
     returns = orders.filter(later).with_columns(order_id=nw.concat_str(nw.col("order_id"), nw.lit("/return")), ts=nw.col("cancelled_at"), status=nw.lit("return"), revenue=-undone, **back)
     return nw.concat([sales, returns.select(sales.collect_schema().names())])
 

@@ -11,16 +11,17 @@ import narwhals.stable.v2 as nw
 from .engine import collect, scan
 
 # %% auto #0
-__all__ = ['MATCH', 'merges', 'with_persons']
+__all__ = ['MATCH', 'MOST', 'merges', 'with_persons']
 
-# %% ../../nbs/tables/12d_persons.ipynb #1977ec74
+# %% ../../nbs/tables/12d_persons.ipynb #937b61a2
 MATCH = ("member", "email_hash", "phone_hash")   # unless shop.toml says otherwise
+MOST = 5   # users; a key that more share is a company's telephone or a filler such as "none", and nobody's
 
 def _shared(identities, match):
     "Users and keys where at least two users have the key, with the day the user was first known."
     lazy = scan(identities).filter(nw.col("kind").is_in(list(match)))
     users = lazy.group_by("kind", "key", "user_id").agg(since=nw.col("valid_from_us").min())
-    shared = users.group_by("kind", "key").agg(users=nw.len()).filter(nw.col("users") > 1).select("kind", "key")
+    shared = users.group_by("kind", "key").agg(users=nw.len()).filter((nw.col("users") > 1) & (nw.col("users") <= MOST)).select("kind", "key")
     return collect(users.join(shared, on=["kind", "key"])).sort_values(["kind", "key", "user_id"], ignore_index=True)
 
 # %% ../../nbs/tables/12d_persons.ipynb #0de1d756
