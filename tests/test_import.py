@@ -179,6 +179,32 @@ def test_bad_tables_are_one_line_and_change_nothing(tmp_path, text, options, com
     assert not (tmp_path/"s").exists()
 
 
+@pytest.mark.parametrize("encoding", ["hex", "zip", "undefined", "no-such", 5, "a\0b"])
+def test_an_encoding_that_is_none_is_one_line(tmp_path, encoding):
+    (tmp_path/"o.csv").write_text("order_id,ts,status,revenue,currency\n1,2026-02-01,valid,5,JPY\n", encoding="utf-8")
+    with pytest.raises(cl.CrmlabError, match="is unknown; use utf-8 or cp932"): cl.import_data("csv", tmp_path/"o.csv", into=tmp_path/"s", table="orders", encoding=encoding)
+
+
+@pytest.mark.parametrize("paths", [None, 5, [None], [["a.csv"]]])
+def test_what_is_no_path_is_one_line(tmp_path, paths):
+    with pytest.raises(cl.CrmlabError, match="is no path"): cl.import_data("csv", paths, into=tmp_path/"s", table="orders")
+
+
+def test_capitals_in_endings_and_headers_are_read(tmp_path):
+    (tmp_path/"in").mkdir()
+    (tmp_path/"in/X.CSV").write_text("order_id,ts,status,revenue,Revenue,currency\n1,2026-02-01,valid,5,6,JPY\n", encoding="utf-8")
+    shop = cl.import_data("csv", tmp_path/"in", into=tmp_path/"s", table="orders")
+    assert shop.counts["orders"]["kept"] == 1
+    assert shop.table("orders").to_pandas().revenue.tolist() == [5]
+
+
+@pytest.mark.parametrize("content, complaint", [(b"PK\x03\x04xl/worksheets", "spreadsheet or ZIP archive.*save it as CSV"), (gzip.compress(b"order_id\n1\n"), "gzip.*end in .gz")])
+def test_a_file_that_is_no_text_is_named_as_what_it_is(tmp_path, content, complaint):
+    for kind, name, options in (("csv", "o.csv", dict(table="orders")), ("segment", "o.jsonl", {}), ("ga4", "o.jsonl", {})):
+        (tmp_path/name).write_bytes(content)
+        with pytest.raises(cl.CrmlabError, match=f"{name}: this is .*{complaint}"): cl.import_data(kind, tmp_path/name, into=tmp_path/"s", **options)
+
+
 def test_parquet_that_has_the_schema(tmp_path):
     from_csv = cl.import_data("csv", write(tmp_path, CSV, "o.csv"), into=tmp_path/"a", table="orders")
     file = next((tmp_path/"a/orders").iterdir())

@@ -17,8 +17,8 @@ from ..tables.engine import connection
 from ..tables.conform import PLACE, literal, quoted, spill_folder, spilled
 
 # %% auto #0
-__all__ = ['Reading', 'find_files', 'utf8_copy', 'csv_header', 'read_csv', 'read_ndjson', 'spooled', 'Spool', 'union', 'text_sql',
-           'number_sql', 'time_sql']
+__all__ = ['Reading', 'find_files', 'packed', 'refuse_no_text', 'utf8_copy', 'csv_header', 'read_csv', 'read_ndjson', 'spooled',
+           'Spool', 'union', 'text_sql', 'number_sql', 'time_sql']
 
 # %% ../../nbs/sources/18_files.ipynb #44ce6f9e
 @dataclass(frozen=True)
@@ -28,28 +28,44 @@ class Reading:
     refused:list = field(default_factory=list)  # rows it could not read: dicts of table, file, line, reason, row
     notes:dict = field(default_factory=dict)    # name → count of what was left out on purpose
 
-# %% ../../nbs/sources/18_files.ipynb #c3b00cd0
+# %% ../../nbs/sources/18_files.ipynb #f466e781
 def find_files(
     paths,         # a path or several: files and folders
     endings:tuple, # endings of the files wanted in folders, such as (".csv",)
 ) -> list:         # of Path, sorted within a folder
-    "Files to import; raises `CrmlabError` for a path that is not there and for a folder without such files."
-    paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    found = []
+    "Files to import; raises `CrmlabError` for what is no path, a path that is not there and a folder without such files."
+    paths, found = [paths] if isinstance(paths, (str, Path)) else list(paths) if isinstance(paths, Iterable) else [paths], []
+    for path in paths:
+        if not isinstance(path, (str, Path)): raise CrmlabError(f"{path!r} is no path; give a file, a folder, or a list of them")
     for path in map(Path, paths):
         if not path.exists(): raise CrmlabError(f"{path}: no such file or folder; check the path")
-        inside = sorted(p for p in path.rglob("*") if p.name.endswith(endings)) if path.is_dir() else [path]
+        inside = sorted(p for p in path.rglob("*") if p.name.lower().endswith(endings)) if path.is_dir() else [path]
         if not inside: raise CrmlabError(f"{path}: no file ending in {' or '.join(endings)} in this folder")
         found += inside
     if not found: raise CrmlabError("no files given; name at least one file or folder")
     return list(dict.fromkeys(found))
 
-# %% ../../nbs/sources/18_files.ipynb #fee12361
+# %% ../../nbs/sources/18_files.ipynb #d57f319d
 _CHUNK = 1 << 22
+_NO_TEXT = {b"PK\x03\x04": "a spreadsheet or ZIP archive, not text; save it as CSV, or unpack it", b"\xd0\xcf\x11\xe0": "an old spreadsheet, not text; save it as CSV",
+            b"\x1f\x8b": "gzip, but its name does not say so; let it end in .gz"}   # first bytes → what such a file is
 
+def packed(file) -> bool:
+    "Whether a file's name says that it is gzip."
+    return str(file).lower().endswith(".gz")
+
+def refuse_no_text(
+    file,          # path, for the message
+    start:bytes,   # its first bytes, unpacked
+):
+    "Raises `CrmlabError` when a file that should be text starts like a spreadsheet or an archive."
+    for first, what in _NO_TEXT.items():
+        if start.startswith(first): raise CrmlabError(f"{file}: this is {what}")
+
+# %% ../../nbs/sources/18_files.ipynb #d9951115
 def _opened(file):
     "A file's bytes, unpacked when it is gzip."
-    return gzip.open(file, "rb") if str(file).endswith(".gz") else open(file, "rb")
+    return gzip.open(file, "rb") if packed(file) else open(file, "rb")
 
 def _chunks(file):
     try:
@@ -62,8 +78,8 @@ def _decoded(file, encoding):
     decode, at = codecs.getincrementaldecoder(encoding)(), 0
     for chunk in itertools.chain(_chunks(file), [b""]):
         try: yield decode.decode(chunk, final=not chunk)
-        except UnicodeDecodeError as e:
-            raise CrmlabError(f"{file} near byte {at + e.start:,}: not {encoding}; say which encoding it has, such as encoding='cp932' or 'utf-8'") from e
+        except UnicodeError as e:   # some codecs tell no place
+            raise CrmlabError(f"{file} near byte {at + getattr(e, 'start', 0):,}: not {encoding}; say which encoding it has, such as encoding='cp932' or 'utf-8'") from e
         at += len(chunk)
 
 def _looks_like(file, encoding):
@@ -80,37 +96,43 @@ def _kana_share(text):
     beyond = [c for c in text if ord(c) > 127]
     return sum("｡" <= c <= "ﾟ" or c == "\ufffd" for c in beyond)/len(beyond) if beyond else 0
 
-# %% ../../nbs/sources/18_files.ipynb #3791318d
+# %% ../../nbs/sources/18_files.ipynb #4d95bd96
+def _codec(encoding):
+    "Python's name of an encoding of text."
+    try: found = codecs.lookup(encoding)
+    except (LookupError, TypeError, ValueError): found = None
+    if found is None or found.name == "undefined" or not found._is_text_encoding: raise CrmlabError(f"encoding {encoding!r} is unknown; use utf-8 or cp932")   # hex and zip are codecs, but of bytes
+    return {"shift_jis": "cp932", "utf-8": "utf-8-sig"}.get(found.name, found.name)   # shops say Shift_JIS and mean Microsoft's
+
 def utf8_copy(
     file,                     # path; .gz is unpacked
     encoding:str="utf-8",     # declared: utf-8 (with or without mark) or any that Python knows, such as cp932
 ) -> Path:                    # the file itself when it is plain UTF-8, else a copy in the spill folder
-    "A file in UTF-8; raises `CrmlabError` when it is empty or not in the declared encoding."
-    try: name = codecs.lookup(encoding).name
-    except LookupError: raise CrmlabError(f"encoding {encoding!r} is unknown; use utf-8 or cp932") from None
-    name = "cp932" if name == "shift_jis" else "utf-8-sig" if name == "utf-8" else name   # shops say Shift_JIS and mean Microsoft's
+    "A file in UTF-8; raises `CrmlabError` when it is empty, no text, or not in the declared encoding."
+    name, start = _codec(encoding), next(_chunks(file), b"")
+    refuse_no_text(file, start)
     if name == "cp932":
         for other in ("utf-8", "euc_jp"):
             if _looks_like(file, other): raise CrmlabError(f"{file}: declared {encoding}, but it is {other}; import it with encoding='{other}'")
-    copy, plain, size = spill_folder()/f"{uuid.uuid4().hex}.txt", name == "utf-8-sig" and not str(file).endswith(".gz"), 0
-    if plain and not next(_chunks(file), b"").startswith(codecs.BOM_UTF8):
+    copy, plain, size = spill_folder()/f"{uuid.uuid4().hex}.txt", name == "utf-8-sig" and not packed(file), 0
+    if plain and not start.startswith(codecs.BOM_UTF8):
         size = sum(map(len, _decoded(file, name)))
     else:
         with open(copy, "w", encoding="utf-8", newline="") as target: size = sum(map(target.write, _decoded(file, name)))
     if not size: raise CrmlabError(f"{file}: empty file; export it again")
     return copy if copy.exists() else Path(file)
 
-# %% ../../nbs/sources/18_files.ipynb #2c474370
+# %% ../../nbs/sources/18_files.ipynb #20553db1
 def _delimiter(line): return max(",\t;", key=line.count)
 
 def _named(cells, file):
-    "Header cells as unique names."
-    names, seen = [unicodedata.normalize("NFKC", c).strip() for c in cells], {}
+    "Header cells as names that differ even without regard to capitals, as the engine's must."
+    names, taken = [unicodedata.normalize("NFKC", c).strip() for c in cells], set()
     if not any(names): raise CrmlabError(f"{file}: the first line holds no column names; export it with its header")
     for i, name in enumerate(names):
         name = name or f"column {i + 1}"
-        seen[name] = seen.get(name, 0) + 1
-        names[i] = name if seen[name] == 1 else f"{name} ({seen[name]})"
+        names[i] = next(n for k in itertools.count(1) if (n := name if k == 1 else f"{name} ({k})").lower() not in taken)
+        taken.add(names[i].lower())
     return names
 
 def csv_header(

@@ -106,7 +106,7 @@ def _attributes(events):
     once = held.aggregate("user_id, _email, attribute, value, valid_from, any_value(_file) AS _file, min(_line) AS _line", "user_id, _email, attribute, value, valid_from")
     return changes(once)
 
-# %% ../../nbs/sources/23_ga4.ipynb #aab46725
+# %% ../../nbs/sources/23_ga4.ipynb #8d901fe4
 def _order_id(): return f"COALESCE({_known('sale.transaction_id')}, p.transaction_id)"
 
 def _sales(events, currency):
@@ -128,7 +128,7 @@ def _orders(events, currency):
     sales = _sales(events, currency)
     orders = spilled(net_orders(sales, _refunds(events, currency), sales.filter("false")))
     lines = orders.project("order_id, unnest(_lines) AS l, _file, _line").project(f"""order_id, COALESCE({_known('l.item_id')}, {_known('l.item_name')}) AS item_id, {_known('l.item_name')} AS name,
-        {_known('l.item_category')} AS category, {numeric("COALESCE(l.quantity, '1')")} AS quantity, {numeric('l.price')} AS price, _file, _line""")
+        {_known('l.item_category')} AS category, {numeric("COALESCE(l.quantity, '1')")} AS quantity, {numeric('l.price')} AS price, NULL AS _unread, _file, _line""")
     return orders, equal_lines(lines)
 
 # %% ../../nbs/sources/23_ga4.ipynb #befeb272
