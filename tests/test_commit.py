@@ -287,3 +287,13 @@ def test_an_import_of_broken_rows_only_is_on_record(tmp_path):
     (tmp_path/"o.csv").write_text("order_id,ts,status,revenue,currency\n1,yesterday,valid,5,JPY\n", encoding="utf-8")
     for _ in range(2): cl.import_data("csv", tmp_path/"o.csv", into=tmp_path/"s", table="orders")
     assert [i["counts"][0]["rejected"] for i in read_manifest(tmp_path/"s")["imports"]] == [1]
+
+
+def test_lines_of_a_refused_order_are_refused_with_it(tmp_path):
+    lines = connection().from_df(pd.DataFrame([dict(order_id=o, line=1, item_id="tea", quantity=1., price=5., _file="o.csv", _line=n) for n,o in ((2, "1"), (3, "2"))]))
+    both = orders(JANUARY[0], ("2", "someday", "valid", 5.)) | dict(order_items=lines)
+    counts = {c["table"]: c for c in commit(tmp_path/"s", both, kind="csv")}
+    assert counts["order_items"] == dict(table="order_items", read=2, kept=1, duplicate=0, rejected=1)
+    assert cl.open_shop(tmp_path/"s").order_items.to_pandas().order_id.tolist() == ["1"]
+    told = pd.read_json(next((tmp_path/"s/_rejected").iterdir()), lines=True)
+    assert "its order was refused" in set(told.reason)
