@@ -223,6 +223,20 @@ def test_a_wrong_map_says_what_is_wrong(tmp_path, content, complaint):
     assert "\n" not in str(e.value) and not (tmp_path/"s").exists()
 
 
+@pytest.mark.parametrize("options, complaint", [
+    (dict(columns=["a"]), "is no column map"), (dict(columns=5), "is no column map"), (dict(columns=dict(status=dict(constant="done"))), "'done' is no status; known: pending, valid, cancelled, return"),
+    (dict(columns=dict(status=dict(column="c", values={"x": "canceled"}))), "'canceled' is no status; did you mean cancelled"), (dict(columns=dict(status=dict(first=["c", dict(constant="done")]))), "'done' is no status")])
+def test_a_map_that_is_none_or_writes_words_the_schema_lacks_is_refused(tmp_path, options, complaint):
+    file = put(tmp_path, b"a,b,c,d\n1,2026-01-01,valid,5\n")
+    with pytest.raises(cl.CrmlabError, match=complaint): cl.import_data("csv", file, into=tmp_path/"s", table="orders", **options)
+
+
+@pytest.mark.parametrize("kind", ["shopify", "eccube", "futureshop", "makeshop"])
+@pytest.mark.parametrize("options, complaint", [(dict(columns=["a"]), "is no mapping"), (dict(columns=5), "is no mapping"), (dict(status="valid"), "is no mapping"), (dict(status={"済": "done"}), "'done' is no status")])
+def test_what_a_shop_adds_to_a_cart_is_checked_too(tmp_path, kind, options, complaint):
+    with pytest.raises(cl.CrmlabError, match=complaint): cl.import_data(kind, put(tmp_path, b"a,b\n1,2\n"), into=tmp_path/"s", **options)
+
+
 def test_every_map_that_ships_is_read():
     for name in ("shopify", "eccube", "eccube_members", "futureshop", "makeshop"): assert read_map(name).tables
     with pytest.raises(cl.CrmlabError, match="has no column 'segment'"): read_map("ptengine", table="events")

@@ -101,6 +101,13 @@ def test_purchases_sent_twice_and_refunds(tmp_path):
     assert shop.notes == dict(outside_pages=5)
 
 
+@pytest.mark.parametrize("number", ["", "(not set)"])
+def test_a_purchase_without_an_order_number_is_an_event_and_no_order(tmp_path, number):
+    shop = load(tmp_path, [event("purchase", 0, "/thanks", ecommerce=dict(transaction_id=number, purchase_revenue=100), transaction_id=number, currency="JPY")])
+    assert shop.counts["events"]["kept"] == 1 and shop.events.to_pandas().event.tolist() == ["purchase"]
+    assert (shop.counts["orders"]["kept"], shop.counts["orders"]["rejected"]) == (0, 1)
+
+
 def test_who_declined_cookies_is_counted_and_left_out(tmp_path):
     declined = event("page_view", 5, user=None, rank=None, visitor=None) | dict(privacy_info=dict(analytics_storage="No"))
     shop = load(tmp_path, [VISIT[0], declined, event("page_view", 6, user=None, rank="Gold"), event("page_view", 7, visitor=None)])

@@ -94,6 +94,18 @@ def test_a_refund_that_cannot_be_worked_out_is_no_zero(tmp_path):
     assert shop.counts["orders"] == dict(read=1, kept=0, duplicate=0, rejected=1)
 
 
+def test_amounts_with_signs_are_numbers_and_what_is_none_is_shown_as_it_was(tmp_path):
+    shop = load(tmp_path, [call("track", 10, event="Product Viewed", properties=dict(price="¥1,200")), call("track", 11, event="Product Viewed", properties=dict(price="on request")),
+                           order(60, "Order Completed", total="¥7,100", shipping="500", products=[dict(sku="a", price="￥6,600")]), order(61, "Order Completed", id="o2", total="about 5000"),
+                           order(62, "Order Completed", id="o3", total=900, products=[dict(sku="a", price="cheap")])])
+    views = shop.events.to_pandas().query("event == 'view_item'").sort_values("event_id")
+    assert views.value.astype(object).where(views.value.notna(), None).tolist() == [1200, None] and "on request" in views.props.iloc[1]
+    assert shop.orders.to_pandas().set_index("order_id").revenue.to_dict() == dict(o1=6600, o3=900)
+    assert shop.order_items.to_pandas().price.tolist() == [6600]
+    told = "".join(f.read_text(encoding="utf-8") for f in (tmp_path/"shop/_rejected").iterdir())
+    assert "about 5000" in told and "cheap" in told and "nan" not in told.lower()
+
+
 @pytest.mark.parametrize("clocks, moment", [
     (dict(originalTimestamp="2026-03-01T02:00:00Z", sentAt="2026-03-01T02:00:05Z", receivedAt="2026-03-01T03:00:05Z", timestamp="2020-01-01"), "2026-03-01 03:00:00+00:00"),
     (dict(timestamp="2026-03-01T12:00:00.250+09:00", sentAt="2026-03-01T02:00:05Z"), "2026-03-01 03:00:00.250000+00:00"),

@@ -316,6 +316,8 @@ def test_other_refusals(world, tmp_path):
     with pytest.raises(CrmlabError, match="users=0"): simulate(users=0, seed=1, into=tmp_path/"a")
     with pytest.raises(CrmlabError, match="holds tables already"): simulate(users=10, seed=1, into=world().path)
     with pytest.raises(CrmlabError, match="no arm"): simulate(users=10, seed=1, into=tmp_path/"a", policy=[{"arm": "C"}])
+    for policy, complaint in (({"a": 1}, "is no list of rules"), ("A", "is no list of rules"), ([1], "1 is no rule"), ([{"when": "x", "arm": "B"}, {"arm": "A"}], "when is no mapping"), ([{"arm": "A", "zzz": 1}], "'zzz' means nothing in a rule; known: when, arm")):
+        with pytest.raises(CrmlabError, match=complaint): simulate(users=10, seed=1, into=tmp_path/"a", policy=policy)
     with pytest.raises(CrmlabError, match="no experiment"): simulate("mix_only", users=10, seed=1, into=tmp_path/"a", policy=[{"arm": "B"}])
 
 

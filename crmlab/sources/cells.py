@@ -41,7 +41,7 @@ class ColumnMap:
     timezone:str|None = None   # of times without a zone; the shop's when None
     origin:str = "columns="    # where the map was written, for messages
 
-# %% ../../nbs/sources/27_cells.ipynb #731fa169
+# %% ../../nbs/sources/27_cells.ipynb #1e8d4925
 PERSONAL = ("_email", "_phone", "_name")   # hashed by the import, never kept as they are
 SPECIAL = (*PERSONAL, "_url", "_referrer", "_user_agent")
 _WHOLE = ("encoding", "delimiter", "timezone")
@@ -72,15 +72,28 @@ def _check_cell(cell, place, inner=False):
             if not isinstance(part.get(key, ""), str) and (inner or key != "column"): raise CrmlabError(f"{place}: {key} = {part[key]!r} is no text; alternatives stand at the top of a cell")
         for p in _parts(part): _check_cell([p], place, inner=True)
 
+# %% ../../nbs/sources/27_cells.ipynb #d7e35ae9
 def _parts(cell):
     "The cells that a cell is computed from."
     return [p for k in ("first", "join", "plus", "minus", "times") for p in _listed(cell.get(k, []))]
 
 def _listed(parts): return [parts] if isinstance(parts, (str, dict)) else parts
 
+def _check_words(cell, column, place):
+    "Refuse a word that the map writes and the column of the schema can never hold."
+    for part in _listed(cell):
+        if isinstance(part, str): continue
+        words = [*part.get("values", {}).values(), *part.get("patterns", {}).values(), *(part[k] for k in ("constant", "otherwise") if k in part)]
+        if {"values", "patterns", "otherwise"} & part.keys(): words = [w for w in words if w != part.get("constant")]   # translated again
+        for w in words:
+            if w and not re.fullmatch(column.pattern, w): raise CrmlabError(f"{place}: {w!r} is no {column.name}; {suggest(w, _allowed(column))}")
+        _check_words(_listed(part.get("first", [])), column, place)
+
+def _allowed(column): return column.pattern.split("|") if re.fullmatch(r"[\w|]+", column.pattern) else [column.meaning]
+
 def _is_number(text): return isinstance(text, str) and bool(re.fullmatch(r"-?\d{1,12}(\.\d{1,12})?", text))
 
-# %% ../../nbs/sources/27_cells.ipynb #4be9824c
+# %% ../../nbs/sources/27_cells.ipynb #a8f79924
 def _table_map(table, content, origin):
     "One table of a map, its names checked."
     if table not in TABLES: raise CrmlabError(f"{origin}: {table!r} is not a table of the schema; {suggest(table, TABLES)}")
@@ -90,11 +103,12 @@ def _table_map(table, content, origin):
         if not isinstance(content.get(key) or {}, dict): raise CrmlabError(f"{origin}: {key} of table {table} is not a mapping; write lines of `name: header` under it")
     content = {k: v for k,v in content.items() if v}
     for name, cell in (content.get("columns", {}) | content.get("attributes", {})).items():
-        if name in content.get("columns", {}) and name not in SPECIAL: TABLES[table].column(name)
+        column = TABLES[table].column(name) if name in content.get("columns", {}) and name not in SPECIAL else None
         _check_cell(cell, f"{origin}, {name}")
+        if column and column.pattern: _check_words(cell, column, f"{origin}, {name}")
     return TableMap(table, **content)
 
-# %% ../../nbs/sources/27_cells.ipynb #1f475d5d
+# %% ../../nbs/sources/27_cells.ipynb #f6b357d0
 def _content(source):
     "What a map file says, and its name; a bare name is one of the maps that ship."
     import yaml
@@ -112,6 +126,7 @@ def read_map(
     table:str|None=None,      # in the schema, when the map names none
 ) -> ColumnMap:
     "A column map, checked against the schema; raises `CrmlabError`."
+    if source is not None and not isinstance(source, (str, Path, dict)): raise CrmlabError(f"columns={source!r} is no column map; give a mapping such as {{'order_id': '受注番号'}}, or a YAML file")
     content, origin = _content(source) if isinstance(source, (str, Path)) else (dict(source or {}), "columns=")
     content = _plain(content)
     if not ({"columns", "tables", "table"} & content.keys()): content = dict(columns=content)   # the simple form

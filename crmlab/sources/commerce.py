@@ -23,7 +23,7 @@ from .maps import read_mapped
 __all__ = ['TAXES', 'cart_map', 'read_shopify', 'read_eccube', 'purchase_check', 'read_futureshop', 'read_makeshop',
            'read_ptengine']
 
-# %% ../../nbs/sources/27c_commerce.ipynb #99dfc07f
+# %% ../../nbs/sources/27c_commerce.ipynb #3be34ad8
 def _retold(cell, status):
     "A cell whose translated words know some more."
     if isinstance(cell, list): return [_retold(c, status) for c in cell]
@@ -38,7 +38,10 @@ def cart_map(
     status=None,         # word or number of the cart → pending, valid, cancelled or return
 ) -> ColumnMap:
     "The map of a cart with what a shop adds; raises `CrmlabError` for a column that the schema does not know."
+    for name, given, example in (("columns", columns, "{'revenue': '商品合計'}"), ("status", status, "{'出荷済': 'valid'}")):
+        if given is not None and not isinstance(given, dict): raise CrmlabError(f"{kind}: {name}={given!r} is no mapping; write it like {example}")
     cart, own = read_map(kind), dict(columns or {})
+    if status: read_map(dict(columns=dict(status=dict(column="", values=status))), table="orders")   # its words must be the schema's
     tables = {t.table: t for t in cart.tables}
     for table, added in (("order_items", own.pop("order_items", {})), ("orders", own)):
         if not added: continue

@@ -106,8 +106,8 @@ def _attributes(events):
     once = held.aggregate("user_id, _email, attribute, value, valid_from, any_value(_file) AS _file, min(_line) AS _line", "user_id, _email, attribute, value, valid_from")
     return changes(once)
 
-# %% ../../nbs/sources/23_ga4.ipynb #8d901fe4
-def _order_id(): return f"COALESCE({_known('sale.transaction_id')}, p.transaction_id)"
+# %% ../../nbs/sources/23_ga4.ipynb #fe85f0ef
+def _order_id(): return "COALESCE(" + ", ".join(f"nullif({_known(f'trim({s}.transaction_id)')}, '')" for s in ("sale", "p")) + ")"
 
 def _sales(events, currency):
     "Purchases in the shape of sales."

@@ -233,7 +233,9 @@ def _entries(scenario, trial, orders, visits):
     rows = rows[_first_rows(orders.member[rows])]
     return orders.member[rows], moment[rows]
 
-# %% ../../nbs/sources/20b_population.ipynb #9dcc0126
+# %% ../../nbs/sources/20b_population.ipynb #10547d98
+_RULES = '[{"when": {"rank": "Bronze"}, "arm": "B"}, {"arm": "A"}]'   # for messages
+
 def check_policy(
     policy,             # JSON rules, first match wins, or None
     scenario:Scenario,
@@ -242,7 +244,12 @@ def check_policy(
     if policy is None: return None
     trial, known = scenario.trial, dict(rank=scenario.ranks) | {k: list(v) for k, v in scenario.plan["people"]["attributes"].items()}
     if trial is None: raise CrmlabError(f"scenario {scenario.name} has no experiment that a policy could decide; take a scenario with one")
+    if not isinstance(policy, (list, tuple)): raise CrmlabError(f"policy {policy!r} is no list of rules; write it like {_RULES}")
     for rule in policy:
+        if not isinstance(rule, dict): raise CrmlabError(f"policy: {rule!r} is no rule; write it like {_RULES}")
+        for key in rule:
+            if key not in ("when", "arm"): raise CrmlabError(f"policy {rule}: {key!r} means nothing in a rule; {suggest(key, ('when', 'arm'))}")
+        if not isinstance(rule.get("when", {}), dict): raise CrmlabError(f"policy {rule}: when is no mapping; write it like {_RULES}")
         if rule.get("arm") not in trial.arms: raise CrmlabError(f"policy {rule}: no arm {rule.get('arm')!r}; {suggest(rule.get('arm'), trial.arms)}")
         for key, value in rule.get("when", {}).items():
             if key not in known: raise CrmlabError(f"policy {rule}: no attribute {key!r}; {suggest(key, known)}")
