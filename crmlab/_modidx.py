@@ -39,6 +39,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'crmlab.deliver.cli._new': ('deliver/cli.html#_new', 'crmlab/deliver/cli.py'),
                                     'crmlab.deliver.cli._newest': ('deliver/cli.html#_newest', 'crmlab/deliver/cli.py'),
                                     'crmlab.deliver.cli._numbers': ('deliver/cli.html#_numbers', 'crmlab/deliver/cli.py'),
+                                    'crmlab.deliver.cli._options': ('deliver/cli.html#_options', 'crmlab/deliver/cli.py'),
                                     'crmlab.deliver.cli._parameter': ('deliver/cli.html#_parameter', 'crmlab/deliver/cli.py'),
                                     'crmlab.deliver.cli._parser': ('deliver/cli.html#_parser', 'crmlab/deliver/cli.py'),
                                     'crmlab.deliver.cli._picture': ('deliver/cli.html#_picture', 'crmlab/deliver/cli.py'),

@@ -109,6 +109,10 @@ def test_a_file_that_is_refused_changes_nothing(shop, tmp_path, name):
     (["report", "behaviour", "--shop", "{shop}", "--out", "{shop}/shop.toml/out"], "cannot write there"),
     (["import", "rrweb", "{shop}/../one.json", "--into", "{shop}/shop.toml/sub"], "cannot write there"),
     (["new", "{shop}/shop.toml/sub"], "cannot write there"),
+    (["import", "csv", "{shop}/../one.json", "--into", "{shop}", "--table", "orders", "-o", "table=events"], "option table is given twice"),
+    (["import", "rrweb", "{shop}/../one.json", "--into", "{shop}", "-o", "into={out}"], "option into is set by --into"),
+    (["import", "rrweb", "{shop}/../one.json", "--into", "{shop}", "-o", "paths=x"], "option paths is set by"),
+    (["import", "rrweb", "{shop}/../one.json", "--into", "{shop}", "-o", " kind = csv"], "option kind is set by"),
     (["doctor", "{shop}/nowhere"], "no such shop folder")])
 def test_a_command_that_is_refused_says_so_in_one_line(shop, tmp_path, argv, message):
     out, before = tmp_path/"reports", contents(shop)

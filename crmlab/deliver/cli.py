@@ -21,16 +21,27 @@ def _new(args):
     new_shop(args.folder, name=args.name, timezone=args.timezone, currency=args.currency, ranks=args.ranks)
     print(word("cli.new", folder=args.folder))
 
-# %% ../../nbs/deliver/55_cli.ipynb #24e73895
+# %% ../../nbs/deliver/55_cli.ipynb #2e2d63df
 def _import(args):
     "Import files into a shop folder."
     from crmlab.sources.importing import import_data
     given = {k: v for k in ("table", "columns", "encoding", "retract", "pii") if (v := getattr(args, k)) is not None}
-    shop = import_data(args.kind, args.paths, into=args.into, progress=sys.stderr.isatty(), **given, **dict(_parameter(o, {}) for o in args.option))
+    shop = import_data(args.kind, args.paths, into=args.into, progress=sys.stderr.isatty(), **given, **_options(args.option, given))
     for table, c in shop.counts.items():
-        print(word("cli.counts", table=table, **{k: f"{c[k]:,}" for k in ("read", "kept", "duplicate", "rejected")}), *(word(f"cli.{k}", n=f"{c[k]:,}") for k in ("corrected", "retracted") if k in c))
+        print(word("cli.counts", table=known_word(f"report.table.{table}", table), **{k: f"{c[k]:,}" for k in ("read", "kept", "duplicate", "rejected")}), *(word(f"cli.{k}", n=f"{c[k]:,}") for k in ("corrected", "retracted") if k in c))
     for note, n in shop.notes.items(): print(word("cli.left_out", what=known_word(f"import.note.{note}", note), n=f"{n:,}"))
     if any(c["rejected"] for c in shop.counts.values()): print(word("cli.rejected", file=_newest(Path(args.into)/"_rejected")))
+
+_PLACES = dict(kind="the first word after import", paths="the words after the kind", into="--into", progress="the terminal")
+
+def _options(texts, given):
+    "The kind's other options; an error for one that has a place of its own, or comes twice."
+    found = {}
+    for name, value in (_parameter(t, {}) for t in texts):
+        if name in _PLACES: raise CrmlabError(f"option {name} is set by {_PLACES[name]}; leave -o {name}= out")
+        if name in found or name in given: raise CrmlabError(f"option {name} is given twice; give it once")
+        found[name] = value
+    return found
 
 def _simulate(args):
     "Make a shop whose truth is known."
@@ -43,14 +54,15 @@ def _simulate(args):
 
 def _newest(folder): return max(folder.glob("*.jsonl"), key=lambda f: f.stat().st_mtime_ns, default=folder)
 
-# %% ../../nbs/deliver/55_cli.ipynb #59d607a4
+# %% ../../nbs/deliver/55_cli.ipynb #9358760f
 def _parameter(text, defaults):
     "`name=value` as a pair; the value as the template's default suggests."
     import yaml
     name, equals, value = text.partition("=")
-    if not equals or not name.strip(): raise CrmlabError(f"parameter {text!r} is not understood; write name=value, such as -p by=rank")
-    if isinstance(defaults.get(name.strip()), str): return name.strip(), value
-    try: return name.strip(), yaml.safe_load(value)
+    name = name.strip()
+    if not equals or not name: raise CrmlabError(f"parameter {text!r} is not understood; write name=value, such as -p by=rank")
+    if isinstance(defaults.get(name), str): return name, value
+    try: return name, yaml.safe_load(value)
     except yaml.YAMLError: raise CrmlabError(f"parameter {name}: {value!r} is not understood; write text, a number, or a list such as [/, /item]") from None
 
 # %% ../../nbs/deliver/55_cli.ipynb #9df9f87b
