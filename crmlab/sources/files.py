@@ -18,7 +18,7 @@ from ..tables.conform import PLACE, literal, quoted, spill_folder, spilled
 
 # %% auto #0
 __all__ = ['Reading', 'find_files', 'packed', 'refuse_no_text', 'utf8_copy', 'csv_header', 'read_csv', 'read_ndjson', 'spooled',
-           'Spool', 'union', 'text_sql', 'number_sql', 'time_sql']
+           'Spool', 'union', 'text_sql', 'number_sql', 'plain_number_sql', 'time_sql']
 
 # %% ../../nbs/sources/18_files.ipynb #44ce6f9e
 @dataclass(frozen=True)
@@ -272,7 +272,7 @@ def union(
 def _stacked(above, below=None):
     return above if below is None else connection().query("SELECT * FROM above UNION ALL BY NAME SELECT * FROM below")
 
-# %% ../../nbs/sources/18_files.ipynb #79781112
+# %% ../../nbs/sources/18_files.ipynb #f87a8880
 _WIDE = "０１２３４５６７８９．－−▲，、：／"
 _NARROW = "0123456789.---,,:/"
 
@@ -288,6 +288,15 @@ def number_sql(
     "SQL of the number in a text, null when there is none."
     plain = f"regexp_replace(translate({column}, '{_WIDE}', '{_NARROW}'), '[¥￥\\\\円,\\s]|JPY', '', 'g')"
     return f"COALESCE(TRY_CAST({column} AS DOUBLE), TRY_CAST({plain} AS DOUBLE))"   # most are plain already
+
+# %% ../../nbs/sources/18_files.ipynb #93ff51f5
+def plain_number_sql(
+    text:str,   # SQL of a text
+) -> str:
+    "SQL of the number in a text, the common ways of writing it first; null when there is none."
+    bare = f"replace(replace(replace(replace({text}, ',', ''), '¥', ''), '￥', ''), '円', '')"
+    thousands = rf"NOT contains({text}, ',') OR regexp_full_match({text}, '\D*\d{{1,3}}(,\d{{3}})+(\.\d*)?\D*')"   # 12,5 is not 125
+    return f"COALESCE(TRY_CAST({text} AS DOUBLE), CASE WHEN {thousands} THEN COALESCE(TRY_CAST({bare} AS DOUBLE), {number_sql(text)}) END)"
 
 def _any_time(column, timezone):
     "SQL of the moment in a text of any known form."
