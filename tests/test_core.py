@@ -27,7 +27,7 @@ def ini(folder, text): (folder/"settings.ini").write_text(text, encoding="utf-8"
 
 def test_settings_file_of_the_repository_is_read_and_complete():
     assert settings(ROOT) == settings(ROOT/"nbs"/"core")
-    keys = re.findall(r"^(\w+) *=", (ROOT/"settings.ini").read_text(encoding="utf-8"), re.M)
+    keys = re.findall(r"^(?:# )?(\w+) *=", (ROOT/"settings.ini").read_text(encoding="utf-8"), re.M)
     assert set(keys) == set(settings.__globals__["Settings"].__dataclass_fields__)
 
 

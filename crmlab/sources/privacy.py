@@ -133,17 +133,16 @@ def _flat(rows, schema):
     if not any(nested(t) or t == "BLOB" for c,t in types.items()): return rows
     return rows.project(", ".join(f"CAST(to_json({quoted(c)}) AS VARCHAR) AS {quoted(c)}" if nested(t) else quoted(c) for c,t in types.items() if t != "BLOB"))
 
-# %% ../../nbs/sources/18b_privacy.ipynb #f8652ff4
+# %% ../../nbs/sources/18b_privacy.ipynb #a348e877
 def protected(
     rows,         # DuckDB relation of raw rows
     table:str,    # name in the schema
 ):                # the same rows: users as pseudonyms, _email_hash, _phone_hash, no personal text
     "Raw rows without personal data; the key must be set."
     rows = _flat(rows, {c.name for c in TABLES[table].columns})
-    have, texts = rows.columns, {c.name for c in TABLES[table].columns if c.type == "text"} | {"_url", "_referrer"}
+    have = rows.columns
     types = dict(zip(have, map(str, rows.types)))
-    known = {c.name for c in TABLES[table].columns} | {"_file", "_line"}
-    search = [c for c in have if c != "user_id" and not c.endswith("_hash") and c not in ("_email", "_phone", "_name", "_file") and (c in texts or c not in known) and types[c] in ("VARCHAR", "JSON")]
+    search = [c for c in have if c != "user_id" and not c.endswith("_hash") and c not in ("_email", "_phone", "_name", "_file") and types[c] in ("VARCHAR", "JSON")]   # a number that came as text may be anything
     kept = [quoted(c) for c in have if c not in search and c not in ("user_id", "_email", "_phone", "_name") and c not in PERSONAL_KEYS]
     made = [_clean_text(c, table) for c in search if c not in PERSONAL_KEYS]
     if "user_id" in {c.name for c in TABLES[table].columns}: made.append(_user(have))
