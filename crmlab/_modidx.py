@@ -1210,6 +1210,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'crmlab.tables.commit._once': ('tables/commit.html#_once', 'crmlab/tables/commit.py'),
                                       'crmlab.tables.commit._over': ('tables/commit.html#_over', 'crmlab/tables/commit.py'),
                                       'crmlab.tables.commit._publish': ('tables/commit.html#_publish', 'crmlab/tables/commit.py'),
+                                      'crmlab.tables.commit._refuse_empty': ('tables/commit.html#_refuse_empty', 'crmlab/tables/commit.py'),
                                       'crmlab.tables.commit._replace': ('tables/commit.html#_replace', 'crmlab/tables/commit.py'),
                                       'crmlab.tables.commit._replaced': ('tables/commit.html#_replaced', 'crmlab/tables/commit.py'),
                                       'crmlab.tables.commit._retracted': ('tables/commit.html#_retracted', 'crmlab/tables/commit.py'),

@@ -254,10 +254,12 @@ def test_an_order_whose_new_row_is_broken_is_not_taken_back(tmp_path):
 
 
 def test_an_export_without_rows_takes_nothing_back(tmp_path):
-    commit(tmp_path/"s", orders(*JANUARY), kind="makeshop")
-    empty = dict(orders=connection().from_df(pd.DataFrame([dict(order_id="1", ts="2026-01-05T00:00Z", status="valid", revenue=1., currency="JPY")])).filter("false"))
-    with pytest.raises(cl.CrmlabError, match="the export holds no row of orders"): commit(tmp_path/"s", empty, kind="makeshop", retract="all")
-    assert revenue(tmp_path/"s") == {"1": 100., "2": 200.}
+    head = "order_id,ts,status,revenue,currency\n"
+    (tmp_path/"o.csv").write_text(head + "1,2026-01-05,valid,100,JPY\n", encoding="utf-8")
+    (tmp_path/"empty.csv").write_text(head, encoding="utf-8")
+    cl.import_data("csv", tmp_path/"o.csv", into=tmp_path/"s", table="orders")
+    with pytest.raises(cl.CrmlabError, match="the export holds no good row"): cl.import_data("csv", tmp_path/"empty.csv", into=tmp_path/"s", table="orders", retract="all")
+    assert revenue(tmp_path/"s") == {"1": 100.}
 
 
 def test_another_export_of_the_same_kind_takes_nothing_back(tmp_path):

@@ -108,6 +108,12 @@ def _stage(rows, table):
 
 def _size(relation): return relation.aggregate("count(*)").fetchall()[0][0]
 
+# %% ../../nbs/tables/14b_commit.ipynb #0c919a2a
+def _refuse_empty(path, staged, retract):
+    "Raise `CrmlabError` when files without good rows are asked to take rows back."
+    told = [s.fine for t,s in staged.items() if t != "identities"]
+    if not any(told): raise CrmlabError(f"{path}: the export holds no good row, so that retract={retract!r} would take everything back; look at the export, or import it without retract")
+
 # %% ../../nbs/tables/14b_commit.ipynb #d4fb7903
 def _without_orphans(staged):
     "Staged tables, the lines of refused orders being refused too."
@@ -172,7 +178,7 @@ def _replaced(new, once, live, table):
         gone += f" UNION {place} SEMI JOIN once ON live.{quoted(group)} = once.{quoted(group)} ANTI JOIN once AS still ON {_same(table, 'live', 'still')}"
     return _over(gone, live=live, once=once, new=new)
 
-# %% ../../nbs/tables/14b_commit.ipynb #d0c8d913
+# %% ../../nbs/tables/14b_commit.ipynb #ae2094e2
 RETRACT = ("all", "period")
 
 def _retracted(once, refused, path, manifest, table, origin, retract, orders):
@@ -180,7 +186,6 @@ def _retracted(once, refused, path, manifest, table, origin, retract, orders):
     own = dict(tables={table: [f for f in manifest["tables"].get(table, []) if (f.get("kind"), f.get("label")) == (origin["kind"], origin["label"])]})
     live = _live_rows(path, own, table)
     if retract is None or live is None or table == "identities": return None   # what is known of a person stays known
-    if not _size(once): raise CrmlabError(f"{path}: the export holds no row of {table}, so that retract={retract!r} would take everything back; look at the export, or import it without retract")
     moment = next((c.name for c in TABLES[table].columns if c.name in ("ts", "sent_at", "valid_from")), None)
     if retract == "all": within = "true"
     elif moment: within = f"{moment} BETWEEN (SELECT min({moment}) FROM once) AND (SELECT max({moment}) FROM once)"
@@ -307,7 +312,7 @@ def _count_refused(counts, refused):
     broken = lambda c: sum(r["table"] == c["table"] for r in refused)
     return [c | dict(read=c["read"] + broken(c), rejected=c["rejected"] + broken(c)) for c in counts]
 
-# %% ../../nbs/tables/14b_commit.ipynb #4d13e589
+# %% ../../nbs/tables/14b_commit.ipynb #d7907fa1
 def commit(
     path,                 # shop folder; made when absent
     tables:dict,          # table name → DuckDB relation of raw rows
@@ -328,17 +333,19 @@ def commit(
     with _disk_errors(path):
         staged = _without_orphans({t: _stage(rows, t) for t,rows in tables.items()})
         read_files = [dict(name=Path(f).name, sha256=sha256(f)) for f in files]
+        if retract and files: _refuse_empty(path, staged, retract)
         with _locked(path, wait):
             manifest = read_manifest(path)
             _sweep(path, manifest, now)
             known = _came_before(manifest, kind, read_files)
             changes = _changes(path, manifest, staged, dict(kind=kind, id=import_id, label=label), retract, not known)
             counts = _count_refused([changes[t].counts for t in staged], refused)
-            _keep_rejected(staged, refused, path, import_id)
             record = dict(id=import_id, at=now.isoformat(), kind=kind, options=options or {}, notes=notes or {}, counts=counts, key=key, version=version_of("crmlab"), files=read_files)
+            _keep_rejected(staged, refused, path, import_id)
             if any(c.counts["kept"] or c.superseded for c in changes.values()) or (any(c["rejected"] for c in counts) and files and not known): _publish(path, manifest, changes, record)
     return counts
 
+# %% ../../nbs/tables/14b_commit.ipynb #37c10483
 def _publish(path, manifest, changes, record):
     "Replace the manifest by one that names the new files."
     for table, change in changes.items():
