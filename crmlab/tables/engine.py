@@ -15,8 +15,8 @@ import narwhals.stable.v2 as nw
 from ..core import CrmlabError, html_table, microseconds, need, settings
 
 # %% auto #0
-__all__ = ['MOMENTS', 'ENGINES', 'connection', 'collect', 'Table', 'on_spark', 'scan', 'spark_session', 'live_files', 'settled',
-           'moved', 'gap_exceeds', 'int_bin', 'iso_weekday', 'as_of']
+__all__ = ['MOMENTS', 'ENGINES', 'connection', 'collect', 'Table', 'on_spark', 'scan', 'spark_session', 'live_files',
+           'spill_folder', 'spilled', 'settled', 'moved', 'gap_exceeds', 'int_bin', 'iso_weekday', 'as_of']
 
 # %% ../../nbs/tables/11_engine.ipynb #b11fd24d
 _SPILL = "crmlab-spill-"
@@ -183,7 +183,24 @@ def live_files(
     if engine == "spark": return spark_session().read.option("mergeSchema", "true").parquet(*files)
     return connection().read_parquet(files, union_by_name=True)
 
-# %% ../../nbs/tables/11_engine.ipynb #a6df4436
+# %% ../../nbs/tables/11_engine.ipynb #84b579e5
+def spill_folder() -> Path:
+    "Folder for intermediate files; removed when the process ends."
+    folder = Path(connection().execute("SELECT current_setting('temp_directory')").fetchall()[0][0])
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+def spilled(
+    relation,              # rows that several passes will read
+    *,
+    numbered:bool=False,   # with their place in `file_row_number`, 0 being the first; numbering while reading would keep one core idle
+):                         # the same rows, from a Parquet file in the spill folder
+    "Lay rows down, so that they are computed once."
+    file = spill_folder()/f"{uuid.uuid4().hex}.parquet"
+    relation.to_parquet(str(file), compression="snappy")
+    return connection().read_parquet(str(file), file_row_number=numbered)
+
+# %% ../../nbs/tables/11_engine.ipynb #6539d21b
 def settled(
     lazy:nw.LazyFrame,     # a reduced table: at most a few columns per visit
 ) -> nw.LazyFrame:         # the same rows, computed, on the same engine
@@ -191,10 +208,7 @@ def settled(
     native = nw.to_native(lazy)
     if on_spark(native): return nw.from_native(native.localCheckpoint())
     if not isinstance(native, duckdb.DuckDBPyRelation): return nw.from_native(native.collect().lazy())
-    file = Path(connection().execute("SELECT current_setting('temp_directory')").fetchall()[0][0])/f"{uuid.uuid4().hex}.parquet"   # not into memory: there may be many visits
-    file.parent.mkdir(parents=True, exist_ok=True)
-    native.to_parquet(str(file), compression="uncompressed")
-    return nw.from_native(connection().read_parquet(str(file)))
+    return nw.from_native(spilled(native))   # not into memory: there may be many visits
 
 def moved(
     lazy:nw.LazyFrame,     # a small table

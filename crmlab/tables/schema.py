@@ -12,8 +12,8 @@ import pandas as pd
 from ..core import CrmlabError, suggest
 
 # %% auto #0
-__all__ = ['DUCKDB_TYPES', 'TABLES', 'POINTER_EVENTS', 'COMMERCE_EVENTS', 'STANDARD_EVENTS', 'TECHNICAL_EVENTS', 'DEVICES',
-           'Column', 'TableSchema', 'table_schema', 'schema_frame']
+__all__ = ['DUCKDB_TYPES', 'TABLES', 'POINTER_EVENTS', 'COMMERCE_EVENTS', 'STANDARD_EVENTS', 'TECHNICAL_EVENTS', 'Column',
+           'TableSchema', 'table_schema', 'schema_frame']
 
 # %% ../../nbs/tables/10_schema.ipynb #26f73104
 DUCKDB_TYPES = dict(text="VARCHAR", time="TIMESTAMP WITH TIME ZONE", number="DOUBLE", integer="BIGINT", flag="BOOLEAN")
@@ -239,13 +239,12 @@ _TRUTH = table_schema("truth", "true value of a made shop", "kind key segment a 
 
 TABLES = {t.name: t for t in (_EVENTS, *_PEOPLE, *_COMMERCE, *_CONTACT, *_DAYS, _TRUTH)}
 
-# %% ../../nbs/tables/10_schema.ipynb #7fe42650
+# %% ../../nbs/tables/10_schema.ipynb #2e30494f
 POINTER_EVENTS = ("click", "scroll", "mouse_move", "input", "resize", "mouse_down", "mouse_up", "dbl_click", "context_menu", "focus", "blur",
                   "touch_start", "touch_move", "touch_end", "touch_cancel", "touch_departed")
 COMMERCE_EVENTS = ("search", "view_item", "add_to_cart", "begin_checkout", "purchase", "sign_up", "login")
 STANDARD_EVENTS = ("page_view", *POINTER_EVENTS, *COMMERCE_EVENTS, "page_ping", "page_leave")
 TECHNICAL_EVENTS = ("page_view", "page_ping", "page_leave", "identify", "Experiment Viewed", *POINTER_EVENTS)   # never a behaviour of their own
-DEVICES = ("desktop", "tablet", "mobile")
 
 # %% ../../nbs/tables/10_schema.ipynb #2e2da57c
 def schema_frame(
