@@ -1,4 +1,7 @@
-"""CPU seconds, wall seconds and peak memory of five queries by crmlab and its peers, each query of each tool in a process of its own.
+"""CPU seconds, wall seconds and peak memory of five queries by crmlab and its peers.
+
+Each query of each tool runs in a process of its own; crmlab and the floor also answer all five in a row on one opened shop,
+as an analyst asks them, since crmlab finds a shop's visits once and not once a query.
 
 No figure is given for an answer that differs from the floor's. What a tool cannot answer is null, with the reason. Tools
 take turns within a round, so that a busy machine slows all of them; the median of the rounds counts.
@@ -87,6 +90,18 @@ def summed(runs: list) -> dict:
     return dict(cpu_s=middle("cpu_s"), wall_s=middle("wall_s"), peak_mb=max(r["peak_mb"] for r in runs), imports_mb=runs[0]["imports_mb"], rows=runs[0]["rows"], runs=len(runs))
 
 
+def in_a_row(shop: Path, folder: Path, events: int) -> dict:
+    "All five by crmlab and by the floor, each in one process: median CPU seconds of the sum and of each, and the largest memory."
+    runs = {t: [] for t in ("floor", "crmlab")}
+    for _ in range(rounds(events, "crmlab")):
+        for t in runs: runs[t].append(run(t, "all", shop, folder/f"{t}-all"))
+    for t, made in runs.items():
+        if any("reason" in r for r in made): raise SystemExit(f"{t}, all queries in a row: {made}")
+    middle = lambda values: round(statistics.median(values), 3)
+    return {t: dict(cpu_s=middle(sum(r[q]["cpu_s"] for q in QUERIES) for r in made), peak_mb=max(r[q]["peak_mb"] for r in made for q in QUERIES),
+                    queries={q: middle(r[q]["cpu_s"] for r in made) for q in QUERIES}) for t, made in runs.items()}
+
+
 def answer_of(tool: str, query: str, shop: Path, folder: Path):
     "The answer for comparison: rows as they were stored by the timed run, or a digest made in another one."
     if query not in agree.LONG: return agree.answer(query, pd.read_parquet(folder/f"{tool}-{query}"))
@@ -127,5 +142,7 @@ def measure(size: str) -> dict:
                 figures["retentioneering"]["same_as_floor"] = True
             plain[query] = dict(question=question, **figures)
             print(f"  smaller {query}:", {t: f.get("cpu_s") for t, f in figures.items()}, flush=True)
-    return dict(size=size, events=events, memory_limit=MEMORY_LIMIT, load_at_start=load and round(load, 2), queries=found, plain=plain,
+        together = in_a_row(shop, folder, events)
+        print("  in a row:", {t: f["cpu_s"] for t, f in together.items()}, flush=True)
+    return dict(size=size, events=events, memory_limit=MEMORY_LIMIT, load_at_start=load and round(load, 2), queries=found, in_a_row=together, plain=plain,
                 cpu_sum={t: round(sum(found[q][t]["cpu_s"] for q in QUERIES), 3) for t in ("floor", "crmlab", "sorting", "polars", "pandas") if all("cpu_s" in found[q][t] for q in QUERIES)})

@@ -2,7 +2,8 @@
 
 Called by bench_queries: `python one_query.py TOOL QUERY SHOP ANSWER GROUP MODE`; GROUP is QUERIES, or PLAIN for the smaller
 questions. Prints one line of JSON. Imports are over before the clock starts. A short result is left in ANSWER; a long one
-is only drawn, and in MODE `digest` it is reduced to its digest instead of being timed.
+is only drawn, and in MODE `digest` it is reduced to its digest instead of being timed. QUERY may be `all`: the queries of
+the group one after another.
 """
 from __future__ import annotations
 
@@ -32,19 +33,25 @@ def drain(result) -> int:
     return len(result)
 
 
-def main(tool: str, query: str, shop: str, answer: str, group: str = "QUERIES", mode: str = "time") -> dict:
-    run = getattr(importlib.import_module(f"tool_{tool}"), group)[query]
-    small = group == "PLAIN" or query not in ("sessionize", "as_of")
-    if mode == "digest":
-        import agree
-        Path(answer).write_text(json.dumps(agree.digest(run(Path(shop)))))
-        return {}
+def timed(run, shop: Path, *, small: bool) -> tuple:
+    "Result and figures of a query."
     base, before, start = peak_mb(), cpu(), time.perf_counter()
-    result = run(Path(shop))
+    result = run(shop)
     if small and hasattr(result, "to_arrow_table"): result = result.df()   # a few rows
     rows = drain(result)
-    figures = dict(cpu_s=round(cpu() - before, 3), wall_s=round(time.perf_counter() - start, 3), peak_mb=round(peak_mb()), imports_mb=round(base), rows=rows)
-    if small: (result if hasattr(result, "to_parquet") else result.to_pandas()).to_parquet(answer)
+    return result, dict(cpu_s=round(cpu() - before, 3), wall_s=round(time.perf_counter() - start, 3), peak_mb=round(peak_mb()), imports_mb=round(base), rows=rows)
+
+
+def main(tool: str, query: str, shop: str, answer: str, group: str = "QUERIES", mode: str = "time") -> dict:
+    queries = getattr(importlib.import_module(f"tool_{tool}"), group)
+    is_small = lambda query: group == "PLAIN" or query not in ("sessionize", "as_of")
+    if mode == "digest":
+        import agree
+        Path(answer).write_text(json.dumps(agree.digest(queries[query](Path(shop)))))
+        return {}
+    if query == "all": return {q: timed(run, Path(shop), small=is_small(q))[1] for q, run in queries.items()}
+    result, figures = timed(queries[query], Path(shop), small=is_small(query))
+    if is_small(query): (result if hasattr(result, "to_parquet") else result.to_pandas()).to_parquet(answer)
     return figures
 
 

@@ -18,13 +18,13 @@ def promises(found: dict) -> list[dict]:
     sized = {name.removeprefix("queries-"): r for name, r in found.items() if name.startswith("queries-")}
     made = []
     for size, r in sized.items():
-        cpu = r["cpu_sum"]
-        made.append(dict(what=f"CPU of the five queries, crmlab / floor, {size} events", value=cpu["crmlab"]/cpu["floor"], bound=1.10 if size == "10M" else None))
-        made += [dict(what=f"CPU of the five queries, crmlab / {t}, {size} events", value=cpu["crmlab"]/cpu[t], bound=None) for t in ("sorting", "polars", "pandas") if t in cpu]
+        cpu, row = r["cpu_sum"], r["in_a_row"]
+        made.append(dict(what=f"CPU of the five queries in a row, crmlab / floor, {size} events", value=row["crmlab"]["cpu_s"]/row["floor"]["cpu_s"], bound=1.10 if size == "10M" else None))
+        made += [dict(what=f"CPU of the five queries, a process each, crmlab / {t}, {size} events", value=cpu["crmlab"]/cpu[t], bound=None) for t in ("floor", "sorting", "polars", "pandas") if t in cpu]
     if {"10M", "100M"} <= sized.keys():
-        made.append(dict(what="CPU of crmlab, 100M / 10M events", value=sized["100M"]["cpu_sum"]["crmlab"]/sized["10M"]["cpu_sum"]["crmlab"], bound=12))
+        made.append(dict(what="CPU of crmlab, 100M / 10M events", value=sized["100M"]["in_a_row"]["crmlab"]["cpu_s"]/sized["10M"]["in_a_row"]["crmlab"]["cpu_s"], bound=12))
     for size in sorted(sized.keys() & {"100M"}):
-        made.append(dict(what=f"peak memory of crmlab in GB, {size} events, memory_limit {sized[size]['memory_limit']}", value=max(q["crmlab"]["peak_mb"] for q in sized[size]["queries"].values())/1000, bound=5))
+        made.append(dict(what=f"peak memory of crmlab in GB, {size} events, memory_limit {sized[size]['memory_limit']}", value=max(sized[size]["in_a_row"]["crmlab"]["peak_mb"], *(q["crmlab"]["peak_mb"] for q in sized[size]["queries"].values()))/1000, bound=5))
     for name, r in found.items():
         if name.startswith("import_formats"):
             made += [dict(what=f"rows a second, import of {k}", value=f["rows_per_s"], bound=200_000, least=True) for k, f in r["formats"].items() if "rows_per_s" in f]

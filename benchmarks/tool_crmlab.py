@@ -1,6 +1,8 @@
 "The five queries as a user of crmlab writes them: `QUERIES` maps a name to a function of the shop folder."
 from __future__ import annotations
 
+from functools import cache
+
 import narwhals.stable.v2 as nw
 import pyarrow  # noqa: F401  these are loaded when first needed: over before the clock starts
 import scipy.special  # noqa: F401
@@ -17,20 +19,24 @@ from floor import STEPS
 def _lazy(frame): return nw.to_native(frame)
 
 
-def sessionize(shop): return _lazy(cl.sessionize(cl.open_shop(shop)).lazy())
+@cache
+def _opened(shop): return cl.open_shop(shop)   # once, as an analyst does
 
 
-def heatmap(shop): return cl.heatmap(cl.open_shop(shop).tag("rank"), page="/", by="rank", device="desktop").frame
+def sessionize(shop): return _lazy(cl.sessionize(_opened(shop)).lazy())
 
 
-def scroll(shop): return cl.scroll_reach(cl.open_shop(shop).tag("rank"), page="/", by="rank", device="desktop").frame
+def heatmap(shop): return cl.heatmap(_opened(shop).tag("rank"), page="/", by="rank", device="desktop").frame
 
 
-def funnel(shop): return cl.funnel(cl.open_shop(shop).tag("rank"), steps=list(STEPS), by="rank", within="24h").frame
+def scroll(shop): return cl.scroll_reach(_opened(shop).tag("rank"), page="/", by="rank", device="desktop").frame
+
+
+def funnel(shop): return cl.funnel(_opened(shop).tag("rank"), steps=list(STEPS), by="rank", within="24h").frame
 
 
 def as_of(shop):
-    ranks = cl.open_shop(shop).attributes.lazy().filter(nw.col("attribute") == "rank").select("user_id", "valid_from_us", rank="value")
+    ranks = _opened(shop).attributes.lazy().filter(nw.col("attribute") == "rank").select("user_id", "valid_from_us", rank="value")
     return _lazy(value_as_of(scan(shop/"events").select("user_id", "ts_us"), ranks, value="rank"))
 
 

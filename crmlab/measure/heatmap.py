@@ -37,7 +37,7 @@ def _cells(columns, height):
                 col=nw.when(inside).then(nw.min_horizontal(int_bin(x*columns/width, 1), nw.lit(columns - 1))),
                 row=nw.when(inside).then(nw.min_horizontal(int_bin(y, height), last)))
 
-# %% ../../nbs/measure/31_heatmap.ipynb #ca08f73c
+# %% ../../nbs/measure/31_heatmap.ipynb #dbb9fff1
 def _seen_row(cells, height):
     "The deepest row that an event proves to have been on screen; a window of unknown height proves the row clicked."
     view, row = nw.when(nw.col("viewport_h") > 0).then(nw.col("viewport_h")), cells["row"].fill_null(0)
@@ -47,15 +47,13 @@ def _seen_row(cells, height):
 
 def _page_visits(events, page, device, by, columns, height):
     "(Visits of a page: deepest row seen, window, clicks that lie in no cell; clicks per visit and cell)."
-    here, cells = seen_there(page, device), _cells(columns, height)
-    there = lambda e: nw.when(here).then(e)
-    flag = lambda e: (here & e).fill_null(False).cast(nw.Int64)
-    keep = dict(here=(here.cast(nw.Int64), "max"), seen=(there(_seen_row(cells, height)), "max"), view=(there(nw.when(nw.col("viewport_h") > 0).then(nw.col("viewport_h"))), "max"),
-                page_w=(there(nw.col("page_w")), "max"), page_h=(there(nw.col("page_h")), "max"),
+    cells, flag = _cells(columns, height), lambda e: e.fill_null(False).cast(nw.Int64)
+    keep = dict(seen=(_seen_row(cells, height), "max"), view=(nw.when(nw.col("viewport_h") > 0).then(nw.col("viewport_h")), "max"),
+                page_w=(nw.col("page_w"), "max"), page_h=(nw.col("page_h"), "max"),
                 outside=(flag(cells["placed"] & ~cells["inside"]), "count"), unplaced=(flag(cells["click"] & ~cells["placed"]), "count"))
-    chosen = (here & cells["inside"], dict(col=cells["col"], row=cells["row"]))
-    visits, clicks = gathered_visits(events, who="heatmap", keep=keep, chosen=chosen, by=by, needs=("device", "x", "y"))
-    visits = settled(visits.filter(nw.col("here") == 1).select(*VISIT, "segment", "cluster", *(k for k in keep if k != "here")))
+    chosen = ([nw.col("event") == "click", cells["inside"]], dict(col=cells["col"], row=cells["row"]))
+    visits, clicks = gathered_visits(events, who="heatmap", keep=keep, where=seen_there(page, device), chosen=chosen, by=by, needs=("device", "x", "y"))
+    visits = settled(visits.select(*VISIT, "segment", "cluster", *keep))
     clicked = clicks.group_by(*VISIT, "col", "row").agg(n=nw.len().cast(nw.Int64)).join(visits.select(*VISIT, "segment", "cluster"), on=list(VISIT))
     return visits, settled(clicked)
 

@@ -15,8 +15,8 @@ import narwhals.stable.v2 as nw
 from ..core import CrmlabError, html_table, microseconds, need, settings
 
 # %% auto #0
-__all__ = ['MOMENTS', 'ENGINES', 'connection', 'collect', 'Table', 'on_spark', 'scan', 'spark_session', 'live_files',
-           'spill_folder', 'spilled', 'settled', 'moved', 'gap_exceeds', 'int_bin', 'iso_weekday', 'as_of']
+__all__ = ['MOMENTS', 'ENGINES', 'PIECE', 'connection', 'collect', 'Table', 'on_spark', 'scan', 'spark_session', 'live_files',
+           'spill_folder', 'spilled', 'settled', 'moved', 'distinct', 'gap_exceeds', 'int_bin', 'iso_weekday', 'as_of']
 
 # %% ../../nbs/tables/11_engine.ipynb #b11fd24d
 _SPILL = "crmlab-spill-"
@@ -75,13 +75,18 @@ class Table:
         types = pd.DataFrame([{k: str(v) for k,v in self.frame.collect_schema().items()}])
         return f"<p><b>{self.name}</b>: {len(self):,} rows</p>{html_table(pd.concat([types, self.head().astype(object)]))}"
 
-# %% ../../nbs/tables/11_engine.ipynb #66f621af
+# %% ../../nbs/tables/11_engine.ipynb #213ea9bc
 def _parquet(path):
     "A Parquet file or a folder of them as a DuckDB relation."
     files = sorted(map(str, path.rglob("*.parquet"))) if path.is_dir() else [str(path)]
     if not path.exists() or not files: raise CrmlabError(f"{path}: no Parquet file there; give a file, or a folder that holds some")
     try: return connection().read_parquet(files)
     except duckdb.Error as e: raise CrmlabError(f"{path}: not readable as Parquet ({e})") from e
+
+def _from_pandas(frame):
+    "A data frame as a DuckDB relation."
+    try: return connection().from_df(frame)
+    except duckdb.Error: return connection().from_df(frame.copy())   # rows turned round, as by frame[::-1], lie backwards in memory, which DuckDB 2 cannot read
 
 def on_spark(
     native,            # a frame as an engine knows it
@@ -92,7 +97,7 @@ def on_spark(
 def _native(obj):
     "What the caller gave, as a DuckDB relation, a polars lazy frame or a Spark frame."
     if isinstance(obj, (str, Path)): return _parquet(Path(obj))
-    if isinstance(obj, pd.DataFrame): return connection().from_df(obj)
+    if isinstance(obj, pd.DataFrame): return _from_pandas(obj)
     kind = f"{type(obj).__module__}.{type(obj).__name__}"
     if kind.startswith("polars") and kind.endswith(".LazyFrame"): return obj
     if kind.startswith("polars") and kind.endswith(".DataFrame"): return connection().from_arrow(obj.to_arrow())
@@ -183,12 +188,14 @@ def live_files(
     if engine == "spark": return spark_session().read.option("mergeSchema", "true").parquet(*files)
     return connection().read_parquet(files, union_by_name=True)
 
-# %% ../../nbs/tables/11_engine.ipynb #84b579e5
+# %% ../../nbs/tables/11_engine.ipynb #9764a526
 def spill_folder() -> Path:
     "Folder for intermediate files; removed when the process ends."
     folder = Path(connection().execute("SELECT current_setting('temp_directory')").fetchall()[0][0])
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+PIECE = 20_480   # rows of a group; wide rows in groups of DuckDB's usual 122,880 would leave one core waiting for the other
 
 def spilled(
     relation,              # rows that several passes will read
@@ -197,7 +204,7 @@ def spilled(
 ):                         # the same rows, from a Parquet file in the spill folder
     "Lay rows down, so that they are computed once."
     file = spill_folder()/f"{uuid.uuid4().hex}.parquet"
-    relation.to_parquet(str(file), compression="snappy")
+    relation.to_parquet(str(file), compression="snappy", row_group_size=PIECE)
     return connection().read_parquet(str(file), file_row_number=numbered)
 
 # %% ../../nbs/tables/11_engine.ipynb #6539d21b
@@ -221,6 +228,14 @@ def moved(
     if isinstance(there, duckdb.DuckDBPyRelation): return nw.from_native(connection().from_arrow(rows))
     import polars as pl
     return nw.from_native(pl.from_arrow(rows).lazy())
+
+# %% ../../nbs/tables/11_engine.ipynb #a25b1026
+def distinct(
+    lazy:nw.LazyFrame,     # any rows
+    *columns:str,          # columns looked at
+) -> nw.LazyFrame:         # these columns, each combination once
+    "The different values of columns."
+    return lazy.group_by(*columns).agg(_rows=nw.len()).select(*columns)
 
 # %% ../../nbs/tables/11_engine.ipynb #3c3f8edc
 def gap_exceeds(
@@ -246,14 +261,16 @@ def iso_weekday(
     "The day of the week."
     return (nw.col(column).dt.weekday().cast(nw.Int64) + 6) % 7 + 1
 
-# %% ../../nbs/tables/11_engine.ipynb #cb9fb4f1
+# %% ../../nbs/tables/11_engine.ipynb #25ea0b62
+_EVER = 2**63 - 1   # µs; no moment lies beyond
+
 def _intervals(values, by, value):
     "Values with the interval in which each holds; two values at one instant count as the larger, so row order never matters."
     v = values.group_by(by, "valid_from_us").agg(nw.col(value).max()).select(by, "valid_from_us", nw.col(value).cast(nw.String))
     beside = lambda k: nw.col("valid_from_us").shift(k).over(by, order_by="valid_from_us")
-    return v.with_columns(valid_to_us=beside(-1), _first=beside(1).is_null())
+    return v.with_columns(_since=nw.when(~beside(1).is_null()).then(nw.col("valid_from_us")).otherwise(-_EVER), _until=beside(-1).fill_null(_EVER))
 
-# %% ../../nbs/tables/11_engine.ipynb #cb76864d
+# %% ../../nbs/tables/11_engine.ipynb #ded84bdf
 def as_of(
     rows:nw.LazyFrame,    # any rows with the columns `by` and `at`
     values:nw.LazyFrame,  # `by`, `value`, `valid_from_us` (µs)
@@ -266,6 +283,6 @@ def as_of(
     need(rows.columns, by, at, who="as_of")
     need(values.columns, by, value, "valid_from_us", who="as_of")
     joined = rows.join(_intervals(moved(values, rows), by, value), on=by, how="left")
-    start, end, now = nw.col("valid_from_us"), nw.col("valid_to_us"), nw.col(at)
-    holds = start.is_null() | ((nw.col("_first") | (now >= start)) & (end.is_null() | (now < end)))
-    return joined.filter(holds).with_columns(nw.when(now >= start).then(nw.col(value)).alias(value)).drop("valid_from_us", "valid_to_us", "_first")
+    start, now = nw.col("valid_from_us"), nw.col(at)
+    holds = start.is_null() | ((now >= nw.col("_since")) & (now < nw.col("_until")))
+    return joined.filter(holds).with_columns(nw.when(now >= start).then(nw.col(value)).alias(value)).drop("valid_from_us", "_since", "_until")
