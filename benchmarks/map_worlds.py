@@ -1,0 +1,151 @@
+"""Pages and their visitors for the race of map differences: people with favourite elements, and the true rate of every cell.
+
+A visit sees the page down to its depth and tries a Poisson number of clicks; each goes to an element drawn from the person's
+own taste (Dirichlet around the page's popularity), or, at BACKGROUND, anywhere. A click on what was not seen does not happen.
+So the rate per exposed visit of a cell depends on taste and liveliness alone, whatever the number of visits and their depth.
+"""
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pandas as pd
+
+from crmlab.measure.heatmap import Heatmap
+
+PAGE_W, PAGE_H, FIRST_SCREEN = 1200, 3000, 800
+COLUMNS, ROW = 60, 20              # grid of the maps: cells of 20 × 20 px
+ROWS = PAGE_H//ROW
+BACKGROUND, TASTE = .08, 4.        # share of clicks beside every element; concentration of tastes (small: one favourite each)
+VISITS, DEPTH = 2., 900.           # usual visits per person, usual px below the first screen
+
+
+@cache
+def elements() -> pd.DataFrame:
+    "The page's elements as a layout has them, with how popular each is."
+    rows = []
+    def line(name, count, x, step, y, w, h, popular):
+        rows.extend((f"#{name}-{i}", x + step*i, y, w, h, popular*(1 - .08*i)) for i in range(count))
+    line("nav", 6, 63, 190, 22, 150, 40, 3)
+    line("hero", 1, 0, 0, 84, 1200, 400, 10)
+    line("category", 4, 33, 290, 524, 260, 120, 6)
+    line("item", 4, 33, 290, 706, 260, 300, 5)
+    line("more", 4, 33, 290, 1046, 260, 300, 4)
+    line("banner", 1, 31, 0, 1407, 1140, 160, 4)
+    line("seen", 4, 33, 290, 1625, 260, 300, 3)
+    line("reviews", 1, 31, 0, 1985, 1140, 220, 2)
+    line("guide", 3, 33, 390, 2254, 360, 140, 1.5)
+    line("footer", 6, 63, 190, 2803, 150, 40, .7)
+    made = pd.DataFrame(rows, columns=["selector", "x", "y", "w", "h", "popular"])
+    return made.assign(label=made.selector.str[1:], page_w=PAGE_W, page_h=PAGE_H)
+
+
+def layout() -> pd.DataFrame:
+    "Element boxes with the lists and sections around them, as a page has."
+    around = pd.DataFrame([("header", 0, 0, 1200, 80), ("#items", 20, 690, 1160, 670), ("footer", 0, 2780, 1200, 220)], columns=["selector", "x", "y", "w", "h"])
+    return pd.concat([elements(), around.assign(label=around.selector, page_w=PAGE_W, page_h=PAGE_H)], ignore_index=True)
+
+
+def popularity(raised: str | None = None, raise_by: float = 0.) -> np.ndarray:
+    "Mean share of a person's clicks by element, the background last; raising one lowers the others."
+    share = elements().popular.to_numpy(float)
+    share = np.append(share*(1 - BACKGROUND)/share.sum(), BACKGROUND)
+    if raised is not None: share[elements().selector.tolist().index(raised)] *= 1 + raise_by
+    return share/share.sum()
+
+
+def _tastes(rng, people, share):
+    drawn = rng.standard_gamma(np.broadcast_to(TASTE*share, (people, len(share)))) + 1e-12
+    return drawn/drawn.sum(1, keepdims=True)
+
+
+def people(rng, count: int, *, per_visit: float, visits: float = VISITS, depth: float = DEPTH, share=None) -> dict:
+    "Visits (person, deepest row) and clicks (visit, element, x, y) of `count` people."
+    share = popularity() if share is None else share
+    often = 1 + rng.poisson(visits - 1, count)
+    person = np.repeat(np.arange(count), often)
+    reader = rng.gamma(4, 1/4, count)
+    deepest = np.minimum(FIRST_SCREEN + rng.exponential(depth, len(person))*reader[person], PAGE_H - 1)//ROW
+    tries = rng.poisson(per_visit*rng.gamma(3, 1/3, count)[person])
+    visit = np.repeat(np.arange(len(person)), tries)
+    taste = np.cumsum(_tastes(rng, count, share), axis=1)[person[visit]]
+    element = np.minimum((taste < rng.random((len(visit), 1))).sum(1), len(share) - 1)
+    box = np.vstack([elements()[["x", "y", "w", "h"]].to_numpy(float), [0, 0, PAGE_W, PAGE_H]])[element]
+    inside = np.where((element == len(share) - 1)[:, None], rng.random((len(visit), 2)), rng.random((2, len(visit), 2)).mean(0))   # towards the middle of an element
+    at = box[:, :2] + inside*box[:, 2:]
+    kept = at[:, 1]//ROW <= deepest[visit]
+    return dict(person=person, deepest=deepest.astype(int), visit=visit[kept], element=element[kept], x=at[kept, 0], y=at[kept, 1])
+
+
+def _tables(side, segment):
+    "Sparse tables of a map: cells a person clicked, and visits by their deepest row."
+    cell = (side["y"]//ROW).astype(int)*COLUMNS + (side["x"]*COLUMNS/PAGE_W).astype(int)
+    clicks, n = np.unique(np.column_stack([side["visit"], cell]), axis=0, return_counts=True)
+    clicked = pd.DataFrame(dict(cluster=side["person"][clicks[:, 0]], place=clicks[:, 1], n=n)).groupby(["cluster", "place"], as_index=False).agg(n=("n", "sum"), visits=("n", "size"))
+    users = clicked.assign(segment=segment, col=clicked.place % COLUMNS, row=clicked.place//COLUMNS)
+    depths = pd.DataFrame(dict(cluster=side["person"], row=side["deepest"])).value_counts().rename("visits").reset_index().assign(segment=segment)
+    return users[["segment", "cluster", "col", "row", "n", "visits"]], depths
+
+
+def as_heatmap(a: dict, b: dict, *, boxes=None) -> Heatmap:
+    "The map that crmlab would make of two segments' visits; people of b have other names than those of a."
+    b = b | dict(person=b["person"] + a["person"].max() + 1)
+    users, depths = (pd.concat(t, ignore_index=True) for t in zip(_tables(a, "a"), _tables(b, "b")))
+    segments = {"a": a, "b": b}
+    meta = dict(arguments=dict(page="/", kind="click", by="rank", device="desktop", grid=(COLUMNS, ROW), of="exposed"), prob=.95, segments=list(segments), few={}, pages={}, seed=None,
+                users={k: len(np.unique(v["person"])) for k, v in segments.items()}, visits={k: len(v["person"]) for k, v in segments.items()}, fold=float(FIRST_SCREEN), page_w=float(PAGE_W), page_h=float(PAGE_H))
+    made = Heatmap(pd.DataFrame(dict(segment=["a", "b"], row=[ROWS - 1]*2)), meta, layout() if boxes is None else boxes)
+    vars(made).update(users=users, depths=depths)   # what the engine would have counted
+    return made
+
+
+def _shares_in_cells():
+    "Per element the share of its clicks in each cell."
+    def spread(start, size, edges, peaked):
+        t = np.clip((edges - start)/size, 0, 1)
+        below = np.where(t < .5, 2*t*t, 1 - 2*(1 - t)**2) if peaked else t   # mean of two uniforms, or one
+        return np.diff(below)
+    across, down = np.linspace(0, PAGE_W, COLUMNS + 1), np.arange(ROWS + 1)*ROW
+    boxes = [*elements()[["x", "y", "w", "h"]].itertuples(index=False), (0, 0, PAGE_W, PAGE_H)]
+    return np.array([np.outer(spread(y, h, down, k < len(boxes) - 1), spread(x, w, across, k < len(boxes) - 1)).ravel() for k, (x, y, w, h) in enumerate(boxes)])
+
+
+@cache
+def true_rates(per_visit: float, raised: str | None = None, raise_by: float = 0., *, draws: int = 6000) -> np.ndarray:
+    "Share of the visits that see a cell and click in it, by cell; the same drawn people under every setting, so that ratios are exact to about 1 %."
+    rng = np.random.default_rng(12345)
+    lively = rng.gamma(3, 1/3, draws)
+    share = popularity(raised, raise_by)
+    uniform = rng.random((draws, len(share)))
+    from scipy.special import gammaincinv
+    taste = gammaincinv(np.broadcast_to(TASTE*share, uniform.shape), uniform)
+    taste /= taste.sum(1, keepdims=True)
+    chance = np.zeros(ROWS*COLUMNS)
+    cells = _shares_in_cells()
+    for part in np.array_split(np.arange(draws), 12): chance -= np.expm1(-per_visit*lively[part, None]*(taste[part] @ cells)).sum(0)
+    return chance/draws
+
+
+def element_test(a: dict, b: dict, *, level: float = .05):
+    "The rival to beat: per element, share of the visits that saw it and clicked it, users as clusters, Benjamini-Hochberg. (z, flagged)"
+    from scipy.special import ndtr
+    boxes = elements()
+    tops = (boxes.y//ROW).to_numpy(int)
+    sides = []
+    for side in (a, b):
+        count, k = side["person"].max() + 1, len(boxes)
+        on = side["element"] < k
+        pairs = np.unique(side["visit"][on]*k + side["element"][on])
+        y = np.bincount(side["person"][pairs//k]*k + pairs % k, minlength=count*k).reshape(count, k)
+        x = np.zeros((count, k))
+        np.add.at(x, side["person"], side["deepest"][:, None] >= tops)
+        rate = y.sum(0)/x.sum(0)
+        sides.append((rate, ((y - rate*x)**2).sum(0)/x.sum(0)**2*count/(count - 1)))
+    (ra, va), (rb, vb) = sides
+    with np.errstate(invalid="ignore", divide="ignore"): z = np.nan_to_num((rb - ra)/np.sqrt(va + vb))
+    p = 2*ndtr(-np.abs(z))
+    order = np.argsort(p)
+    ok = np.flatnonzero(p[order] <= level*np.arange(1, len(p) + 1)/len(p))
+    flagged = np.zeros(len(p), bool)
+    flagged[order[:ok[-1] + 1 if len(ok) else 0]] = True
+    return z, flagged
