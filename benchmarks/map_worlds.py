@@ -80,11 +80,16 @@ def people(rng, count: int, *, per_visit: float, visits: float = VISITS, depth: 
 def _tables(side, segment):
     "Sparse tables of a map: cells a person clicked, and visits by their deepest row."
     cell = (side["y"]//ROW).astype(int)*COLUMNS + (side["x"]*COLUMNS/PAGE_W).astype(int)
-    clicks, n = np.unique(np.column_stack([side["visit"], cell]), axis=0, return_counts=True)
-    clicked = pd.DataFrame(dict(cluster=side["person"][clicks[:, 0]], place=clicks[:, 1], n=n)).groupby(["cluster", "place"], as_index=False).agg(n=("n", "sum"), visits=("n", "size"))
-    users = clicked.assign(segment=segment, col=clicked.place % COLUMNS, row=clicked.place//COLUMNS)
-    depths = pd.DataFrame(dict(cluster=side["person"], row=side["deepest"])).value_counts().rename("visits").reset_index().assign(segment=segment)
-    return users[["segment", "cluster", "col", "row", "n", "visits"]], depths
+    in_visit, n = np.unique(side["visit"]*(ROWS*COLUMNS) + cell, return_counts=True)
+    key = side["person"][in_visit//(ROWS*COLUMNS)]*(ROWS*COLUMNS) + in_visit % (ROWS*COLUMNS)
+    pairs, at = np.unique(key, return_inverse=True)
+    person, place = np.divmod(pairs, ROWS*COLUMNS)
+    deepest = np.bincount(side["person"]*ROWS + side["deepest"], minlength=(side["person"].max() + 1)*ROWS).reshape(-1, ROWS)
+    exposed = np.cumsum(deepest[:, ::-1], axis=1)[:, ::-1]
+    users = pd.DataFrame(dict(segment=segment, cluster=person, col=place % COLUMNS, row=place//COLUMNS, n=np.bincount(at, n).astype(int), visits=np.bincount(at), exposed=exposed[person, place//COLUMNS]))
+    who, row = deepest.nonzero()
+    depths = pd.DataFrame(dict(segment=segment, cluster=who, row=row, visits=deepest[who, row]))
+    return users, depths
 
 
 def as_heatmap(a: dict, b: dict, *, boxes=None) -> Heatmap:
@@ -137,8 +142,8 @@ def element_test(a: dict, b: dict, *, level: float = .05):
         on = side["element"] < k
         pairs = np.unique(side["visit"][on]*k + side["element"][on])
         y = np.bincount(side["person"][pairs//k]*k + pairs % k, minlength=count*k).reshape(count, k)
-        x = np.zeros((count, k))
-        np.add.at(x, side["person"], side["deepest"][:, None] >= tops)
+        seen = np.bincount(side["person"]*ROWS + side["deepest"], minlength=count*ROWS).reshape(count, ROWS)
+        x = np.cumsum(seen[:, ::-1], axis=1)[:, ::-1][:, tops]
         rate = y.sum(0)/x.sum(0)
         sides.append((rate, ((y - rate*x)**2).sum(0)/x.sum(0)**2*count/(count - 1)))
     (ra, va), (rb, vb) = sides

@@ -26,7 +26,7 @@ def _opened(shop): return cl.open_shop(shop)   # once, as an analyst does
 def sessionize(shop): return _lazy(cl.sessionize(_opened(shop)).lazy())
 
 
-def heatmap(shop): return cl.heatmap(_opened(shop).tag("rank"), page="/", by="rank", device="desktop").frame
+def heatmap(shop): return cl.heatmap(_opened(shop).tag("rank"), page="/", by="rank", device="desktop", anchor="none").frame
 
 
 def scroll(shop): return cl.scroll_reach(_opened(shop).tag("rank"), page="/", by="rank", device="desktop").frame

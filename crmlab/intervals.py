@@ -19,11 +19,12 @@ def _wilson(share, n, quantile):
     half = np.sqrt(shift*share*(1 - share) + shift**2/4)
     return np.clip((centre - half)/(1 + shift), 0, 1), np.clip((centre + half)/(1 + shift), 0, 1)
 
-# %% ../nbs/core/01_intervals.ipynb #70b3bbd9
+# %% ../nbs/core/01_intervals.ipynb #c04edd41
 def _critical(prob, df=np.inf):
     from scipy.special import stdtrit   # imported here: scipy is not loaded by `import crmlab`
     if not 0 < prob < 1: raise CrmlabError(f"prob={prob!r} is not an interval width; give a number between 0 and 1 such as 0.95")
-    return stdtrit(np.maximum(df, 1), .5 + prob/2)
+    distinct, place = np.unique(np.maximum(df, 1), return_inverse=True)   # cells of one row share their people
+    return stdtrit(distinct, .5 + prob/2)[place].reshape(np.shape(df))
 
 # %% ../nbs/core/01_intervals.ipynb #be012687
 def rate_interval(

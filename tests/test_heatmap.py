@@ -128,8 +128,8 @@ def test_bad_columns_are_counted_not_mapped(broken, why):
 
 def test_unknown_pages_devices_and_options_are_refused_by_name():
     e = shop_like(12)
-    for options, message in [(dict(page="/x"), "no events of page '/x'"), (dict(page="/", device="mobile"), "it was seen on desktop"), (dict(page="/", kind="attention"), "kind='attention' is not available"),
-                             (dict(page="/", anchor="element"), "anchor='element' is not available"), (dict(page="/", of="click"), "of='click'"), (dict(page="/", grid=64), "two whole numbers"), (dict(page="/", grid=(0, 20)), "two whole numbers")]:
+    for options, message in [(dict(page="/x"), "no events of page '/x'"), (dict(page="/", device="mobile"), "it was seen on desktop"), (dict(page="/", kind="look"), "kind='look' is not available"),
+                             (dict(page="/", anchor="pixel"), "anchor='pixel' is not available"), (dict(page="/", of="click"), "of='click'"), (dict(page="/", grid=64), "two whole numbers"), (dict(page="/", grid=(0, 20)), "two whole numbers")]:
         with pytest.raises(cl.CrmlabError, match=message): cl.heatmap(e, **options)
 
 

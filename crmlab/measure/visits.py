@@ -170,7 +170,7 @@ def share_interval(
     est = np.divide(sums.y, sums.x, out=np.full(len(sums), np.nan), where=sums.x > 0)
     return pd.DataFrame(dict(est=est, lo=np.where(few, np.nan, lo), hi=np.where(few, np.nan, hi)), index=sums.index)
 
-# %% ../../nbs/measure/30_visits.ipynb #a8379b64
+# %% ../../nbs/measure/30_visits.ipynb #bbb8920c
 def described(
     events,            # what the caller gave: a Shop knows the names of its pages and the order of its ranks
     frame:pd.DataFrame,# result with a column `segment`
@@ -179,7 +179,7 @@ def described(
 ) -> tuple:            # (frame in order of segments, meta)
     "Frame and `.meta` of a result: order of segments, page names, segments with few people."
     order = segment_order(events, frame.segment)
-    frame = frame.sort_values("segment", key=lambda s: s.map(order.index), kind="stable").reset_index(drop=True)
+    frame = frame.iloc[np.argsort(pd.Categorical(frame.segment, categories=order).codes, kind="stable")].reset_index(drop=True)
     users = {s: int(users[s]) for s in order if s in users}
     few = {s: n for s,n in users.items() if n < settings().min_users}
     pages = dict(events.settings.pages) if isinstance(events, Shop) else {}
