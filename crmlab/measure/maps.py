@@ -54,16 +54,18 @@ def first_screens(
     ax.axhline(fold, color="black", linestyle="--", linewidth=.8)
     ax.annotate(word("scroll.fold"), (1, fold), (-3, 2), textcoords="offset points", ha="right", fontsize="x-small", bbox=dict(facecolor="white", edgecolor="none", alpha=.6, pad=.5))
 
-# %% ../../nbs/measure/30d_maps.ipynb #c46931f3
+# %% ../../nbs/measure/30d_maps.ipynb #52d9cd6b
 def _panel(ax, cells, result, limit):
     "One segment's cells over the page."
     from crmlab.plotting import GREY, SEQUENTIAL
+    from matplotlib.colors import ListedColormap
     kind, height, columns = result.meta["arguments"]["kind"], result.meta["arguments"]["grid"][1], int(cells.col.max()) + 1
     background(ax, result)
     x, y = np.linspace(0, 1, columns + 1), np.arange(0, cells.y1.max() + height, height)
     sure, shaped = cells[limits(kind)[0]].notna(), lambda values: np.ma.masked_invalid(values.to_numpy(float).reshape(-1, columns))
-    ax.pcolor(x, y, shaped(cells.n.where((cells.n > 0) & ~sure)), facecolor=GREY, alpha=.5, hatch="////", edgecolor="white", linewidth=0)
-    mesh = ax.pcolormesh(x, y, shaped(cells[SHOWN[kind]].where((cells.n > 0) & sure)), cmap=SEQUENTIAL, vmin=0, vmax=limit, edgecolors="face", linewidth=.8, alpha=.75 if columns == 1 else None)
+    ax.pcolor(x, y, shaped(cells.n.where((cells.n > 0) & ~sure)), cmap=ListedColormap([GREY]), alpha=.5, hatch="////", edgecolor="white", linewidth=0, antialiased=False)
+    style = dict(alpha=.6, linewidth=0, antialiased=False) if columns == 1 else dict(edgecolors="face", linewidth=.8)   # a small cell needs its edge, a band lets the page through
+    mesh = ax.pcolormesh(x, y, shaped(cells[SHOWN[kind]].where((cells.n > 0) & sure)), cmap=SEQUENTIAL, vmin=0, vmax=limit, **style)
     ax.set(xlim=(0, 1), ylim=(cells.y1.max(), 0), xlabel=word("heatmap.across"), xticks=[.25, .5, .75])
     first_screens(ax, result)
     return mesh
