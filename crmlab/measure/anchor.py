@@ -119,7 +119,7 @@ def anchor_shares(
     number["unplaced"] = int(counts.n.sum()) - sum(number.values())
     return {a: n/int(counts.n.sum()) if len(counts) else np.nan for a,n in number.items()}
 
-# %% ../../nbs/measure/30b_anchor.ipynb #3826bdc0
+# %% ../../nbs/measure/30b_anchor.ipynb #55557134
 _BOX = ("page", "device", "selector", "x", "y", "w", "h", "page_w", "page_h")
 
 def _boxes_of(layouts, page, device):
@@ -133,15 +133,16 @@ def _boxes_of(layouts, page, device):
     moment = lambda c, unknown: boxes[c].astype(float).fillna(unknown) if c in boxes else pd.Series(unknown, boxes.index, dtype=float)
     return boxes.assign(version=version, _from=moment("valid_from_us", -np.inf), _to=moment("valid_to_us", np.inf))
 
-def _intervals(boxes):
-    "One row per version and start, in time order."
-    kept = boxes.groupby(["_from", "version"], as_index=False).agg(_to=("_to", "max"), elements=("selector", "size"), page_w=("page_w", "max"), page_h=("page_h", "max"))
-    starts = np.append(np.sort(kept._from.unique()), np.inf)
-    upcoming = starts[np.searchsorted(starts[:-1], kept._from, side="right")] if len(kept) else kept._from
-    return kept.assign(_to=np.minimum(kept._to, upcoming), shared=kept.duplicated("_from", keep=False), oldest=kept._from == starts[0])
+def _known(boxes):
+    "One row per version and start, in time order, with the time in which it holds."
+    rows = boxes.groupby(["_from", "version"], as_index=False).agg(_to=("_to", "max"), elements=("selector", "size"), page_w=("page_w", "max"), page_h=("page_h", "max"))
+    starts = np.append(np.sort(rows._from.unique()), np.inf)
+    upcoming = starts[1:][np.searchsorted(starts[:-1], rows._from)]
+    moment = lambda us: pd.to_datetime(pd.Series(us, rows.index).where(np.isfinite).astype("Int64"), unit="us", utc=True)
+    return rows.assign(valid_from=moment(rows._from), valid_to=moment(np.minimum(rows._to, upcoming)), shared=rows.duplicated("_from", keep=False), oldest=rows._from == starts[0])
 
-# %% ../../nbs/measure/30b_anchor.ipynb #41bbab32
-def _moments(us): return pd.to_datetime(pd.Series(us).where(np.isfinite).astype("Int64"), unit="us", utc=True)
+# %% ../../nbs/measure/30b_anchor.ipynb #77961910
+_VERSION = ["version", "valid_from", "valid_to", "elements", "page_w", "page_h", "shared", "oldest"]
 
 def versions(
     layouts,               # a Shop, or a table of layouts
@@ -150,11 +151,9 @@ def versions(
     device:str,            # devices are never mixed
 ) -> pd.DataFrame:         # version, valid_from, valid_to (UTC, NaT: open), elements, page_w, page_h (px), shared (another one begins at that moment), oldest
     "The versions of a page in time order, with the time in which each holds; empty when no layout is known."
-    known = _intervals(_boxes_of(layouts, page, device))
-    known = known.assign(valid_from=_moments(known._from), valid_to=_moments(known._to))
-    return known[["version", "valid_from", "valid_to", "elements", "page_w", "page_h", "shared", "oldest"]]
+    return _known(_boxes_of(layouts, page, device))[_VERSION]
 
-# %% ../../nbs/measure/30b_anchor.ipynb #f0601a80
+# %% ../../nbs/measure/30b_anchor.ipynb #95d962e7
 def layout_version(
     layouts,                # a Shop, or a table of layouts
     *,
@@ -163,15 +162,13 @@ def layout_version(
     version:str|None=None,  # name of a version; the newest when None
 ) -> tuple:                 # (its boxes, its row of `versions`); (no boxes, None) when the page has no layout
     "The boxes of one version of a page and when it held; raises `CrmlabError` when there is no such version."
-    boxes, known = _boxes_of(layouts, page, device), versions(layouts, page=page, device=device)
-    own = boxes.drop(columns=["_from", "_to"])
+    boxes = _boxes_of(layouts, page, device)
+    known, own = _known(boxes), boxes.drop(columns=["_from", "_to"])
     if known.empty and version is None: return own, None
     named = known if version is None else known[known.version == str(version)]
     if named.empty: raise CrmlabError(f"layouts: no version {version!r} of page {page!r} on {device}; {suggest(version, known.version.unique())}")
-    newest = boxes._from[boxes.version.isin(named.version)].max()
-    name = boxes.version[boxes.version.isin(named.version) & (boxes._from == newest)].min()
-    row = known[(known.version == name) & ~known.duplicated("version", keep="last")].iloc[0]
-    return own[(boxes.version == name) & (boxes._from == newest)], row
+    newest = named.sort_values(["_from", "version"], ascending=[False, True]).iloc[0]
+    return own[(boxes.version == newest.version) & (boxes._from == newest._from)], newest[_VERSION]
 
 # %% ../../nbs/measure/30b_anchor.ipynb #3b6ebaeb
 def version_bounds(
