@@ -159,8 +159,16 @@ def test_too_few_clicks_choose_nothing():
     assert "4 people acted, at least 10" in got.meta["note"] and "Fewer than 10 people acted" in got.text("en") and got.text("ja")
     given = smooth(map_of(few), bandwidth=60)
     assert given.frame.smooth.notna().any() and given.plot()
-    none = smooth(map_of(e[e.event == "page_view"]), bandwidth=60).frame.dropna(subset="smooth")
+    nobody = smooth(map_of(e[e.event == "page_view"]), bandwidth=60)
+    assert nobody.plot() and "No place acted on can be estimated for everyone." in nobody.text("en") and "推定できません" in nobody.text("ja")
+    none = nobody.frame.dropna(subset="smooth")
     assert (none.smooth == 0).all() and (none.smooth_lo == 0).all() and (none.smooth_hi > 0).all()
+
+
+def test_each_segment_without_a_value_gets_its_own_reason():
+    e = shop_like(40, rank=lambda u: np.where(u < 3, "Gold", "Bronze"))
+    got = smooth(map_of(pd.concat([e[e.event == "page_view"], e[e.event == "click"].head(4)]), by="rank"))
+    assert got.text("en") == "Fewer than 10 people acted: no bandwidth can be chosen and nothing is estimated. Nothing is estimated for Gold: fewer than 10 people."
 
 
 def test_unknown_exposure_gives_no_value():

@@ -233,25 +233,26 @@ def _draw_smooth(result, ax):
     if result.frame.smooth.isna().any(): ax.annotate(word("smooth.grey", least=settings().min_users), (.94, .14), va="top", fontsize="small", annotation_clip=False)
     return ax
 
-# %% ../../nbs/measure/31b_smooth.ipynb #47b792f5
+# %% ../../nbs/measure/31b_smooth.ipynb #67dacf9f
 def _read_smooth(result, lang):
     "The place most surely acted on per segment, how the map was smoothed, and what has no value."
-    a, m, between = result.meta["arguments"], result.meta, word("heatmap.separator", lang)
-    f, named = result.frame, lambda s: segment_name(s, lang)
-    if f.smooth.isna().all() and not m["few"]: return word("smooth.unknown" if f.rate.isna().all() else "smooth.none", lang, least=settings().min_users)
+    f, a, m, between = result.frame, result.meta["arguments"], result.meta, word("heatmap.separator", lang)
+    least, named = settings().min_users, lambda segments: between.join(segment_name(s, lang) for s in segments)
     held, sure = f[f.smooth.notna()], f[f.smooth_lo > 0]
     best = sure.loc[sure.groupby("segment", sort=False).smooth_lo.idxmax()]
-    items = between.join(word("heatmap.item", lang, segment=named(c.segment), place=place(result, c, lang), value=show_interval(c.smooth, c.smooth_lo, c.smooth_hi, "share", lang, prob=m["smooth_prob"])) for _, c in best.iterrows())
+    value = lambda c: show_interval(c.smooth, c.smooth_lo, c.smooth_hi, "share", lang, prob=m["smooth_prob"])
+    items = between.join(word("heatmap.item", lang, segment=named([c.segment]), place=place(result, c, lang), value=value(c)) for _, c in best.iterrows())
     across, down = (f"{b:,.0f}" for b in m["bandwidth"])
-    device = known_word(f"device.{a['device']}", a["device"], lang)
-    parts = [word("smooth.reading", lang, page=page_name(result, a["page"], lang), device=device, across=across, down=down, items=items)]*bool(items)
-    parts += [word("smooth.chosen", lang)]*(bool(items) and m["likelihood"] is not None)
     ends = held.groupby("segment", sort=False).y1.max()
-    deep = between.join(word("smooth.depth", lang, segment=named(s), y=f"{y:,.0f}") for s, y in ends.items() if y < f.y1.max())
-    parts += [word("smooth.deep", lang, items=deep, least=settings().min_users)]*bool(deep)
-    none = [s for s in m["segments"] if s not in set(held.segment)]
-    parts += [word("smooth.few", lang, segments=between.join(map(named, none)), least=settings().min_users)]*bool(none)
-    return word("visits.space", lang).join(parts)
+    deep = between.join(word("smooth.depth", lang, segment=named([s]), y=f"{y:,.0f}") for s, y in ends.items() if y < f.y1.max())
+    silent, few = [s for s in ends.index if s not in set(best.segment)], [s for s in m["segments"] if s in m["few"]]
+    told = [(items, "reading", dict(page=page_name(result, a["page"], lang), device=known_word(f"device.{a['device']}", a["device"], lang), across=across, down=down, items=items)),
+            (items and m["likelihood"] is not None, "chosen", {}),
+            (held.empty and len(few) < len(m["segments"]), "unknown" if f.rate.isna().all() else "none", dict(least=least)),
+            (silent, "silent", dict(segments=named(silent))),
+            (deep, "deep", dict(items=deep, least=least)),
+            (few, "few", dict(segments=named(few), least=least))]
+    return word("visits.space", lang).join(word(f"smooth.{key}", lang, **values) for there, key, values in told if there)
 
 # %% ../../nbs/measure/31b_smooth.ipynb #9fe5f9f8
 @dataclass(frozen=True, eq=False)
