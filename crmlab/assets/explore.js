@@ -172,7 +172,7 @@ function drawPanel(canvas, panel, sheet, look, width) {
     const column = at % sheet.columns, row = Math.floor(at / sheet.columns);
     const [left, top] = [snap(column * w), snap(row * h)];   // whole dots: neighbours meet without a seam
     const box = [left, top, snap((column + 1) * w) - left, snap((row + 1) * h) - top];
-    pen.globalAlpha = paint.faint ? 0.25 : sheet.columns === 1 ? 0.6 : 0.85;
+    pen.globalAlpha = paint.faint ? 0.25 : paint.framed || sheet.columns === 1 ? 0.6 : 0.85;   // large areas let the page through
     pen.fillStyle = paint.fill;
     pen.fillRect(...box);
     pen.globalAlpha = 1;
@@ -387,7 +387,8 @@ class Explorer {
     const bar = make("span", { class: "bar", "aria-hidden": "true" });
     bar.style.background = `linear-gradient(to right, ${colours.join(", ")})`;
     const sample = (kind, text) => make("span", { class: "sample" }, make("i", { class: kind, "aria-hidden": "true" }), text);
-    const [low, high] = ends.map((v) => this.speaker.value(v, unit) + (unit === "times" ? "×" : ""));
+    const times = (v) => `×${new Intl.NumberFormat(this.look.lang, { maximumSignificantDigits: 2 }).format(v)}`;
+    const [low, high] = ends.map((v) => (unit === "times" ? times(v) : this.speaker.value(v, unit)));
     this.legend.replaceChildren(
       make("span", { class: "scale" }, low, bar, high), make("span", {}, text),
       sample("hatched", compared ? words.unsure : say(words.hatched, { times: wide })),
@@ -439,7 +440,7 @@ function savedModel(saved) {
     const found = saved.maps.find(({ which }) => which[0] === page && which[1] === device && which[2] === kind);
     const difference = found?.differences.find((d) => d.a === a && d.b === b)?.cells ?? null;
     const missing = !found || !(a in found.maps && b in found.maps) || (view === "difference" && !difference);
-    if (found) state.sheet = { ...found.sheet, picture: saved.pictures[found.sheet.picture] };
+    if (found) state.sheet = found.whole ??= { ...found.sheet, picture: saved.pictures[found.sheet.picture] };
     state.answer = { key, maps: missing ? {} : found.maps, difference: view === "difference" ? difference : null, error: missing ? state.look.words.not_saved : "" };
   };
   answer();

@@ -242,14 +242,15 @@ def _twin(data, lang):
     return (f'<style>{_asset("explore.css")}</style><div class="crmlab-explore" data-saved="{name}" lang="{lang}"><p>{off}</p></div>'
             f'<script type="application/json" data-saved-maps="{name}">{text}</script><script type="module">\n{script}\n</script>')
 
-# %% ../../nbs/deliver/56_explore.ipynb #2b5e3ea0
+# %% ../../nbs/deliver/56_explore.ipynb #051d4068
 def _saved_html(explorer, budget):
     "The saved form of a widget, as it stands."
     state = {k: getattr(explorer, k) for k in ("page", "device", "kind", "a", "b", "view")}
     saved, segments = _saved_maps(explorer._maps, state, explorer._counts, budget, TWIN_SECONDS if _is_live() else np.inf)
-    have = [set(names) for names in zip(*(m["which"] for m in saved["maps"]))] or [set(), set(), set()]
-    chosen = dict(zip(("pages", "devices", "kinds"), have), segments=set(segments))
+    have = [m["which"] for m in saved["maps"]]
+    chosen = {k: {w[i] for w in have} for i, k in enumerate(("pages", "devices", "kinds"))} | dict(segments=set(segments))
     choices = {k: [c for c in v if c["name"] in chosen[k]] for k, v in explorer.choices.items()}
+    choices["pages"] = [p | dict(devices=[d for d in p["devices"] if [p["name"], d] in [w[:2] for w in have]]) for p in choices["pages"]]
     note = _told_maps(explorer.choices, saved, explorer._lang)
     return _twin(saved | dict(state=state | dict(look=explorer.look, choices=choices, note=note)), explorer._lang)
 
