@@ -10,8 +10,9 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
+from scipy.special import gammaincinv, ndtr
 
-from crmlab.measure.heatmap import Heatmap
+from crmlab.measure.maps import Heatmap
 
 PAGE_W, PAGE_H, FIRST_SCREEN = 1200, 3000, 800
 COLUMNS, ROW = 60, 20              # grid of the maps: cells of 20 × 20 px
@@ -104,6 +105,7 @@ def as_heatmap(a: dict, b: dict, *, boxes=None) -> Heatmap:
     return made
 
 
+@cache
 def _shares_in_cells():
     "Per element the share of its clicks in each cell."
     def spread(start, size, edges, peaked):
@@ -116,26 +118,25 @@ def _shares_in_cells():
 
 
 @cache
-def true_rates(per_visit: float, raised: str | None = None, raise_by: float = 0., *, draws: int = 6000) -> np.ndarray:
-    "Share of the visits that see a cell and click in it, by cell; the same drawn people under every setting, so that ratios are exact to about 1 %."
+def _crowd(raised: str | None, raise_by: float, people: int = 4000):
+    "Liveliness and tastes of imagined people; the same random numbers under every setting, so that ratios are exact to about 1 %."
     rng = np.random.default_rng(12345)
-    lively = rng.gamma(3, 1/3, draws)
-    share = popularity(raised, raise_by)
-    uniform = rng.random((draws, len(share)))
-    from scipy.special import gammaincinv
-    taste = gammaincinv(np.broadcast_to(TASTE*share, uniform.shape), uniform)
-    taste /= taste.sum(1, keepdims=True)
-    chance = np.zeros(ROWS*COLUMNS)
-    cells = _shares_in_cells()
-    for part in np.array_split(np.arange(draws), 12): chance -= np.expm1(-per_visit*lively[part, None]*(taste[part] @ cells)).sum(0)
-    return chance/draws
+    lively, share = rng.gamma(3, 1/3, people), popularity(raised, raise_by)
+    taste = gammaincinv(TASTE*share, rng.random((people, len(share))))
+    return lively, taste/taste.sum(1, keepdims=True)
+
+
+def true_ratios(places: list, *, per_visit: float, raised: str, raise_by: float) -> np.ndarray:
+    "Ratio b/a, by place (flat cells), of the share of the visits that see it and click anywhere in it; the element is raised in b."
+    spread = np.column_stack([_shares_in_cells()[:, cells].sum(1) for cells in places])
+    def rate(lively, taste): return -np.expm1(-per_visit*lively[:, None]*(taste @ spread)).mean(0)
+    return rate(*_crowd(raised, raise_by))/rate(*_crowd(None, 0.))
 
 
 def element_test(a: dict, b: dict, *, level: float = .05):
-    "The rival to beat: per element, share of the visits that saw it and clicked it, users as clusters, Benjamini-Hochberg. (z, flagged)"
-    from scipy.special import ndtr
+    "The rival to beat: per element, share of the visits that saw its middle and clicked it, users as clusters, Benjamini-Hochberg. (z, flagged)"
     boxes = elements()
-    tops = (boxes.y//ROW).to_numpy(int)
+    middle = ((boxes.y + boxes.h/2)//ROW).to_numpy(int)
     sides = []
     for side in (a, b):
         count, k = side["person"].max() + 1, len(boxes)
@@ -143,7 +144,7 @@ def element_test(a: dict, b: dict, *, level: float = .05):
         pairs = np.unique(side["visit"][on]*k + side["element"][on])
         y = np.bincount(side["person"][pairs//k]*k + pairs % k, minlength=count*k).reshape(count, k)
         seen = np.bincount(side["person"]*ROWS + side["deepest"], minlength=count*ROWS).reshape(count, ROWS)
-        x = np.cumsum(seen[:, ::-1], axis=1)[:, ::-1][:, tops]
+        x = np.cumsum(seen[:, ::-1], axis=1)[:, ::-1][:, middle]
         rate = y.sum(0)/x.sum(0)
         sides.append((rate, ((y - rate*x)**2).sum(0)/x.sum(0)**2*count/(count - 1)))
     (ra, va), (rb, vb) = sides
