@@ -7,14 +7,15 @@ crmlab: a Jupyter-first workbench for CRM analytics of online shops. `import crm
 # %% auto #0
 __all__ = ['CrmlabError', 'settings', 'word', 'Shop', 'open_shop', 'Table', 'scan', 'schema_frame', 'new_shop', 'import_data',
            'simulate', 'preview_definitions', 'apply_definitions', 'sessionize', 'first_view', 'scroll_reach',
-           'heatmap', 'funnel', 'behaviours', 'contrast', 'ab_test', 'experiment_users', 'report', 'datasets']
+           'heatmap', 'smooth', 'zones', 'heatmap_diff', 'layout_from_rrweb', 'funnel', 'behaviours', 'contrast',
+           'ab_test', 'experiment_users', 'explore', 'report', 'datasets']
 
 # %% ../nbs/60_names.ipynb #d6e00504
 from importlib import import_module
 
 __version__ = "0.1.0"
 
-# %% ../nbs/60_names.ipynb #1c748651
+# %% ../nbs/60_names.ipynb #ef2d0ecd
 _MODULE_OF = {
     "CrmlabError": "core", "settings": "core", "word": "core",
     "Shop": "tables.shop", "open_shop": "tables.shop", "Table": "tables.engine", "scan": "tables.engine",
@@ -22,9 +23,9 @@ _MODULE_OF = {
     "import_data": "sources.importing", "simulate": "sources.simulate",
     "preview_definitions": "sources.define", "apply_definitions": "sources.define",
     "sessionize": "measure.visits", "first_view": "measure.visits", "scroll_reach": "measure.visits",
-    "heatmap": "measure.heatmap", "funnel": "measure.journey", "behaviours": "measure.behaviours",
-    "contrast": "infer.contrast", "ab_test": "infer.experiment", "experiment_users": "infer.experiment",
-    "report": "deliver.report"}
+    "heatmap": "measure.heatmap", "smooth": "measure.smooth", "zones": "measure.zones", "layout_from_rrweb": "sources.replay", "funnel": "measure.journey", "behaviours": "measure.behaviours",
+    "contrast": "infer.contrast", "heatmap_diff": "infer.heatmap_diff", "ab_test": "infer.experiment", "experiment_users": "infer.experiment",
+    "explore": "deliver.explore", "report": "deliver.report"}
 
 _MODULES = {"datasets": "sources.datasets"}   # a name that is a module: cl.datasets.load("hillstrom")
 
@@ -36,6 +37,6 @@ def __getattr__(name):
 
 def __dir__(): return sorted([*_MODULE_OF, *_MODULES, "__version__"])
 
-# %% ../nbs/60_names.ipynb #de1f65ff
+# %% ../nbs/60_names.ipynb #4f3564a6
 _all_ = ["CrmlabError", "settings", "word", "Shop", "open_shop", "Table", "scan", "schema_frame", "new_shop", "import_data", "simulate", "preview_definitions", "apply_definitions", "sessionize", "first_view",
-         "scroll_reach", "heatmap", "funnel", "behaviours", "contrast", "ab_test", "experiment_users", "report", "datasets"]
+         "scroll_reach", "heatmap", "smooth", "zones", "heatmap_diff", "layout_from_rrweb", "funnel", "behaviours", "contrast", "ab_test", "experiment_users", "explore", "report", "datasets"]
