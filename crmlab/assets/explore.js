@@ -439,9 +439,11 @@ function savedModel(saved) {
     const key = ["page", "device", "kind", "a", "b", "view"].map((name) => state[name]), [page, device, kind, a, b, view] = key;
     const found = saved.maps.find(({ which }) => which[0] === page && which[1] === device && which[2] === kind);
     const difference = found?.differences.find((d) => d.a === a && d.b === b)?.cells ?? null;
-    const missing = !found || !(a in found.maps && b in found.maps) || (view === "difference" && !difference);
+    const compare = view === "difference" && a !== b, bands = compare && found?.sheet.columns === 1;
+    const missing = !found || !(a in found.maps && b in found.maps) || (compare && !difference);
+    const error = bands ? state.look.words.bands : missing ? state.look.words.not_saved : "";
     if (found) state.sheet = found.whole ??= { ...found.sheet, picture: saved.pictures[found.sheet.picture] };
-    state.answer = { key, maps: missing ? {} : found.maps, difference: view === "difference" ? difference : null, error: missing ? state.look.words.not_saved : "" };
+    state.answer = { key, maps: error ? {} : found.maps, difference: compare ? difference : null, error };
   };
   answer();
   return {

@@ -9,6 +9,7 @@ import pytest
 from test_explore import map_shop
 
 import crmlab as cl
+from crmlab.core import word
 from crmlab.deliver.explore import explore
 
 from .chromium import DESKTOP, PHONE, opened, overflow, sticking_out
@@ -56,6 +57,10 @@ def test_saved_page_follows_its_reader(saved, browser, lang, size):
             assert w.get_attribute("data-state") == "shown", (choice, w.locator(".message").inner_text())
             seen.append(picture(w))
         assert seen[1] != seen[0] and seen[2] == seen[0] == seen[4] and len(set(seen)) == 5   # back again is the same picture
+        select(w, "kind", "scroll")
+        assert w.locator(".message").inner_text() == word("explore.bands", lang) and not w.locator(".stage").is_visible()
+        select(w, "view", "maps")
+        assert w.get_attribute("data-state") == "shown" and w.locator(".stage").is_visible()
         assert overflow(page) <= 0, sticking_out(page)
         assert page.outside == [] and page.problems == []
 
