@@ -107,6 +107,15 @@ def test_a_narrow_window_lands_on_the_wide_layout():
     assert got[["at_x", "at_y"]].values.tolist() == [[.25, 250.], [.5, 650.], [.5, 650.]]
 
 
+@pytest.mark.parametrize("page_w", [390., 1366., 1440.])
+def test_the_right_edge_is_on_the_page(page_w):
+    "A share of the left edge and one of the width do not add up to a trifle more than 1."
+    left = np.arange(0, page_w)
+    layout = pd.DataFrame(dict(selector=[f"#{i:.0f}" for i in left], x=left, y=0., w=page_w - left, h=10., page_w=page_w, page_h=H))
+    got = placed(frame_of([(1., 1., W, W, s, 1., 1.) for s in layout.selector]), layout)
+    assert (got.anchor == "element").all() and (got.at_x == 1).all() and (got.at_y == 10).all()
+
+
 def test_element_places_without_coordinates_and_twins_need_them():
     "Matomo writes the share of the element and no pixel."
     e = frame_of([(None, None, 1200., None, "#a", .5, .5), (None, None, 1200., None, "#twin", .5, .5), (800., 1100., 1200., None, "#twin", .5, .5)])

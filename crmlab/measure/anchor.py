@@ -79,16 +79,15 @@ def _within(have):
     selector = nw.col("selector").cast(nw.String) if "selector" in have else nw.lit(None).cast(nw.String)
     return dict(_selector=nw.when(near(el_x) & near(el_y)).then(selector), _el_x=clipped(el_x), _el_y=clipped(el_y))
 
-# %% ../../nbs/measure/30b_anchor.ipynb #8af0e9e5
+# %% ../../nbs/measure/30b_anchor.ipynb #8f79a047
 HOW = dict(auto=("element", "relative"), element=("element",), relative=("relative",), none=("relative",))   # ways that each choice allows, best first
 
 def _by_element(lazy, boxes, have):
     "Adds `_in_x` and `_in_y`, null where the layout does not know the element."
-    usable = _usable(boxes)
-    wide = _side_by_side(usable)
+    wide, width = _side_by_side(_usable(boxes)), float(pd.to_numeric(boxes.page_w, errors="coerce").median())
     if wide.empty: return lazy.with_columns(_in_x=nw.lit(None).cast(nw.Float64), _in_y=nw.lit(None).cast(nw.Float64))
     joined = lazy.with_columns(**_within(have)).join(moved(scan(wide), lazy), on="_selector", how="left")
-    return _in_element(joined, sum(c.startswith("_x") for c in wide), float(pd.to_numeric(boxes.page_w).max()))
+    return _in_element(joined, sum(c.startswith("_x") for c in wide), width)
 
 def anchored(
     events,                # lazy events, or any table: x, y and, where known, page_w, viewport_w, selector, el_x, el_y
