@@ -30,8 +30,10 @@ def _kept(given):
     low = lambda k: k.lower()
     return {k: v for k,v in plain.items() if _NAME.fullmatch(k) and low(k) not in _FETCHING and not low(k).startswith(("on", "xml", "rr_", NODE_MARK))}
 
-# %% ../../nbs/sources/21a_recorded.ipynb #b4b3ed24
+# %% ../../nbs/sources/21a_recorded.ipynb #624be160
 _UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+_RUN = re.compile(r"""[^\s<>"',;:()\[\]{}/?&=、。「」（）]{1,500}""")   # what an address can be in; in short pieces, since a long one would take its square
 
 def _said(text): return escape(_UNWRITABLE.sub("", str(text)))
 
@@ -42,8 +44,7 @@ def masked(
 ) -> str:       # as long as before
     "A text with dots for addresses and telephone numbers."
     text = re.sub(_NUMBER, lambda m: m[0].replace(m[1], _dots(m[1])), str(text), flags=re.ASCII)
-    if not any(at in text for at in ("@", "＠", "%40")): return text
-    return re.sub(r"\S{1,300}", lambda m: re.sub(_ADDRESS, lambda found: _dots(found[0]), m[0]), text)   # in short pieces: a long one would take its square
+    return _RUN.sub(lambda m: re.sub(_ADDRESS, lambda found: _dots(found[0]), m[0]) if re.search("@|＠|%40", m[0]) else m[0], text)
 
 # %% ../../nbs/sources/21a_recorded.ipynb #ecd86914
 _GREY = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' width='{}' height='{}'%3E%3Crect width='100%25' height='100%25' fill='%23ddd'/%3E%3C/svg%3E"
