@@ -1,6 +1,8 @@
 "Zones from outside: the definition as a plain loop, nothing lost, intervals over people, bad input, words and pictures."
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -139,6 +141,14 @@ def test_the_unnoticed_element_is_named_and_equal_segments_are_not():
     alike = zones(crowd(deep=dict(Bronze=.5, Royal=.5)), BOXES, page="/", by="rank")
     assert alike.unseen.empty and "surely more often" in alike.text("en") and "確かな差は見られません" in alike.text("ja")
     assert "notice" not in zones(crowd(), BOXES, page="/").text("en")   # one segment: nothing to compare
+
+
+def test_a_result_of_some_segments_speaks_of_those_only():
+    e = crowd()
+    third = e.assign(rank="Gold", user_id="g" + e.user_id, visitor_id="g" + e.visitor_id)
+    whole = zones(pd.concat([e, third]), BOXES, page="/", by="rank")
+    part = replace(whole, frame=whole.frame[whole.frame.segment.isin(["Gold", "Royal"])], meta=whole.meta | dict(segments=["Gold", "Royal"]))
+    assert "Bronze" in whole.text("en") and "Bronze" not in part.text("en") and set(part.unseen.segment) <= {"Gold"}
 
 
 def test_one_wild_person_and_three_people_never_look_certain():
