@@ -98,6 +98,28 @@ def test_every_figure_is_that_of_a_plain_loop(engine, histories):
     assert rows["by_selector"] + rows["by_position"] == f.n.sum() and f.n.sum() + rows["outside"] + rows["unplaced"] == rows["clicks"] == ((e.event == "click") & (e.page == "/")).sum()
 
 
+def test_an_exit_is_the_end_of_the_visit_not_of_the_page():
+    "Two visits end on the deep element; of the second an event follows elsewhere, though no page view."
+    deep = [(0, "page_view", "/", 0., 600., (None, None), None), (2, "scroll", "/", 1400., None, (None, None), None), (3, "click", "/", None, None, (None, None), "#deep")]
+    e = events_of([(0, deep), (1, [*deep, (4, "purchase", "/item", None, 600., (None, None), None)])])
+    f = zones(e.drop(columns="visit"), BOXES, page="/").frame.set_index("selector").loc["#deep"]
+    assert (f.exposed, f.clicked, f.exit_after, f.converted, f.stay) == (2, 2, .5, .5, 3)
+    before = events_of([(0, [(0, "purchase", "/item", None, 600., (None, None), None), *deep])])
+    assert zones(before.drop(columns="visit"), BOXES, page="/").frame.set_index("selector").converted["#deep"] == 0
+
+
+def test_edges_of_the_definition():
+    "149 ms are no exposure and 150 ms are one; after page_leave nothing is on screen; the smallest box around a point has the click."
+    look = lambda seconds: [(0, "page_view", "/", 0., 600., (None, None), None), (seconds, "scroll", "/", 1400., None, (None, None), None)]
+    clicks = [(1, "click", "/", 0., None, place, None) for place in [(150., 160.), (50., 50.), (450., 750.)]]
+    leave = [(0, "page_view", "/", 0., 600., (None, None), None), (2, "page_leave", "/", None, None, (None, None), None), (20, "page_view", "/item", None, None, (None, None), None)]
+    result = lambda *histories: zones(events_of(list(enumerate(histories))).drop(columns="visit"), BOXES, page="/")
+    assert result(look(.149), look(.15)).frame.exposed.tolist() == [1, 1, 0, 0, 0]
+    assert result(leave).frame.stay.iloc[0] == 2
+    mixed = result([*look(1), *clicks])
+    assert mixed.frame.n.tolist() == [1, 1, 0, 0, 0] and mixed.meta["rows"]["outside"] == 1
+
+
 def crowd(people=80, seed=1, deep=dict(Bronze=.3, Royal=.7)):
     "Two visits per member; Royal members scroll down more often; everybody clicks the first card at times and buys at times."
     rng, histories = np.random.default_rng(seed), []
