@@ -149,6 +149,9 @@ def test_saved_page_holds_the_maps_it_names_and_fits_its_budget(shop, widget):
     small = inside(widget.html(budget=one + 100))
     assert [m["which"] for m in small["maps"]] == [["/", "desktop", "click"]]
     assert small["state"]["choices"]["pages"] == [dict(name="/", label="/", devices=["desktop"])]
+    w = explore(shop, by="rank", lang="en", pages=["/"])
+    w.saved_bytes = one + 100
+    assert len(inside(w._repr_mimebundle_()["text/html"])["maps"]) < len(inside(w.html(budget=10**7))["maps"])
 
 
 def test_untrusted_names_cannot_leave_their_element():

@@ -79,8 +79,8 @@ def _difference(result, found):
     regions = [[str(r["name"] or ""), middle(r)] for _, r in found.regions.iterrows()]
     return dict(at=_packed(told.row*columns + told.col, "<i4"), which=_packed(which, "<i4"), **{c: _packed(once[c]) for c in _COMPARED}, regions=regions)
 
-# %% ../../nbs/deliver/56_explore.ipynb #ce3a2cc7
-PICTURE_SIZE = 720, 12_000   # px: at most so wide and so high
+# %% ../../nbs/deliver/56_explore.ipynb #d7fe9b8f
+PICTURE_SIZE = 600, 12_000   # px: at most so wide and so high
 
 def _picture(path):
     "A screenshot made small, as the address an image element takes; empty without one."
@@ -90,7 +90,7 @@ def _picture(path):
         image = image.convert("RGB")
         image.thumbnail(PICTURE_SIZE)
         written = io.BytesIO()
-        image.save(written, "WEBP", quality=60, method=2)
+        image.save(written, "WEBP", quality=45, method=4)
     return f"data:image/webp;base64,{base64.b64encode(written.getvalue()).decode()}"
 
 def _length(value): return None if pd.isna(value) or not 0 < value < np.inf else float(value)   # px, where known
@@ -253,12 +253,13 @@ def _saved_html(explorer, budget):
     note = _told_maps(explorer.choices, saved, explorer._lang)
     return _twin(saved | dict(state=state | dict(look=explorer.look, choices=choices, note=note)), explorer._lang)
 
-# %% ../../nbs/deliver/56_explore.ipynb #25af123e
+# %% ../../nbs/deliver/56_explore.ipynb #3a73db30
 class Explorer(anywidget.AnyWidget):
     "Heatmaps of a shop over its pages, to choose from; `explore` makes it."
     _esm, _css = _asset("explore.js"), _asset("explore.css")
     page, device, kind, a, b, view, note = (traitlets.Unicode().tag(sync=True) for _ in range(7))
     look, choices, sheet, answer = (traitlets.Dict().tag(sync=True) for _ in range(4))
+    saved_bytes = TWIN_BYTES   # of the maps in its saved form; less where a notebook has to stay small
 
     def __init__(self, maps, counts, lang, **state):
         self._maps, self._counts, self._lang = maps, counts, lang
@@ -270,7 +271,7 @@ class Explorer(anywidget.AnyWidget):
         sheet, answer = _answer(self._maps, (self.page, self.device, self.kind), self.a, self.b, self.view, self._lang)
         with self.hold_sync(): self.sheet, self.answer = sheet or self.sheet, answer
 
-    def html(self, *, budget:int=TWIN_BYTES) -> str: return _saved_html(self, budget)
+    def html(self, *, budget:int|None=None) -> str: return _saved_html(self, budget or self.saved_bytes)
 
     def open(self):
         if _is_live(): super().open()
@@ -279,7 +280,7 @@ class Explorer(anywidget.AnyWidget):
         shown = {"text/plain": repr(self), "text/html": self.html()}
         return (super()._repr_mimebundle_(**kwargs)[0] if _is_live() else {}) | shown
 
-# %% ../../nbs/deliver/56_explore.ipynb #363145bb
+# %% ../../nbs/deliver/56_explore.ipynb #128bdb7e
 def _tagged_shop(shop, by):
     "A Shop that carries the segment; other tables must have the column."
     if by is None or not isinstance(shop, Shop) or by in shop.events.columns: return shop
@@ -293,7 +294,7 @@ def explore(
     pages=None,          # pages to offer; the fifty most visited when None
     a:str|None=None,     # segment shown first; the lowest known one when None
     b:str|None=None,     # segment it is compared with; the highest known one when None
-) -> Explorer:           # .page, .device, .kind, .a, .b, .view can be set; .html() is the saved form
+) -> Explorer:           # .page, .device, .kind, .a, .b, .view can be set; .html() is the saved form, of .saved_bytes at most
     "Browse heatmaps over the pages and the difference of two segments; raises `CrmlabError` on an unknown page or segment."
     shop, lang = _tagged_shop(shop, by), lang or settings().language
     counts = _offered(_visit_counts(shop, by), pages)
