@@ -180,6 +180,7 @@ function drawPanel(canvas, panel, sheet, look, width) {
     if (paint.hatched) { pen.fillStyle = hatch; pen.fillRect(...box); }
     if (paint.framed) framed.add(at);
   }
+  pen.globalAlpha = 1;
   drawFrames(pen, framed, sheet.columns, w, h);
   drawFold(pen, sheet, width, scale, look.words);
 }
