@@ -1,7 +1,8 @@
 """Which way of comparing two maps finds most and claims least that is not so: methods raced on the same worlds.
 
 Nulls: the segments behave alike, and nothing, the number of visits, or the scroll depth differs. Raises: one element is more
-popular in b, and all others less so. Five elements take turns. Seeds are 0, 1, … per setting.
+popular in b, and all others less so. Five elements take turns. Seeds are 0, 1, … per setting. Rivals: the element test with
+Benjamini-Hochberg (elements), equal attention to all places (scan), windows alone as without a layout (windows).
 Usage beside `run.py`: python benchmarks/bench_map_race.py [worlds per setting]
 """
 from __future__ import annotations
