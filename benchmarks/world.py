@@ -1,6 +1,6 @@
 """The shop that the benchmarks read: made once per size by `cl.simulate`, kept in a cache folder outside the repository.
 
-The folder is `CRMLAB_BENCH_CACHE`, by default below the system's cache folder. Nothing in it is ever committed.
+The folder is `BENCH_CACHE`, by default below the system's cache folder. Nothing in it is ever committed.
 """
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 def cache_folder() -> Path:
     "Where shops, environments and intermediate results lie."
-    own = os.environ.get("CRMLAB_BENCH_CACHE")
+    own = os.environ.get("BENCH_CACHE")
     if own: return Path(own).expanduser()
     home = Path.home()
     system = {"darwin": home/"Library/Caches", "win32": Path(os.environ.get("LOCALAPPDATA", home))}.get(sys.platform, Path(os.environ.get("XDG_CACHE_HOME", home/".cache")))

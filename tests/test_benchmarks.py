@@ -68,11 +68,12 @@ def _queries(size, crmlab, floor, peak):
 def test_promises_are_read_from_the_results():
     found = {"queries-10M": _queries("10M", 22, 20, 900), "queries-100M": _queries("100M", 250, 200, 5200),
              "import_formats": dict(formats=dict(segment=dict(rows_per_s=250_000, peak_mb=900), ga4=dict(reason="no such file"))),
+             "maps-10M": dict(size="10M", crmlab=dict(cpu_s=12), floor=dict(cpu_s=10)), "attention-1M": dict(size="1M", crmlab=dict(cpu_s=1), floor=dict(cpu_s=1)),
              "simulate-1M": dict(size="1M", events_per_s=400_000, peak_mb=1500, rows=dict(events=10**6))}
     made = {p["what"]: p for p in ratios.promises(found)}
     kept = {what: p["kept"] for what, p in made.items() if p["bound"] is not None}
     assert kept == {"CPU of the five queries in a row, crmlab / floor, 10M events": True, "CPU of crmlab, 100M / 10M events": True, "peak memory of crmlab in GB, 100M events, memory_limit 4GB": False,
-                    "rows a second, import of segment": True, "peak memory in GB, import of segment": True,
+                    "CPU of click maps of every page and device, crmlab / floor, 10M events": False, "rows a second, import of segment": True, "peak memory in GB, import of segment": True,
                     "events a second, simulate, 1M events": False, "peak memory in GB, simulate, 1M events": True}
     assert made["CPU of crmlab, 100M / 10M events"]["value"] == round(250/22, 3)
     assert made["CPU of the five queries in a row, crmlab / floor, 100M events"]["kept"] is None
