@@ -529,6 +529,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'crmlab.measure.heatmap._grid': ('measure/heatmap.html#_grid', 'crmlab/measure/heatmap.py'),
                                         'crmlab.measure.heatmap._in_cells': ('measure/heatmap.html#_in_cells', 'crmlab/measure/heatmap.py'),
                                         'crmlab.measure.heatmap._layout': ('measure/heatmap.html#_layout', 'crmlab/measure/heatmap.py'),
+                                        'crmlab.measure.heatmap._page_height': ( 'measure/heatmap.html#_page_height',
+                                                                                 'crmlab/measure/heatmap.py'),
                                         'crmlab.measure.heatmap._page_visits': ( 'measure/heatmap.html#_page_visits',
                                                                                  'crmlab/measure/heatmap.py'),
                                         'crmlab.measure.heatmap._picture': ('measure/heatmap.html#_picture', 'crmlab/measure/heatmap.py'),

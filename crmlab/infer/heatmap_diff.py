@@ -232,7 +232,7 @@ def _regions(cells, a, b, boxes, columns, level_of, prob):
         found.append(dict(region=number, name=_name(boxes, box), **box, est=est, lo=lo, hi=hi, p_diff=part.p_diff.max(), rate_a=c.rate_a[0], rate_b=c.rate_b[0], users=c.acting_a[0] + c.acting_b[0], n=part.n_a.sum() + part.n_b.sum()))
     return pd.DataFrame(found, columns=_REGION).sort_values(["p_diff", "users"], ascending=False, ignore_index=True)
 
-# %% ../../nbs/infer/42_heatmap_diff.ipynb #b157b6bc
+# %% ../../nbs/infer/42_heatmap_diff.ipynb #693832a7
 def _colours(ax, result):
     "The cells' ratios: flagged ones full, others faded and hatched."
     from crmlab.plotting import DIVERGING
@@ -259,7 +259,8 @@ def _draw_diff(result, ax):
     first_screens(ax, result)
     bar = ax.figure.colorbar(mesh, ax=ax, ticks=[-limit, 0, limit], format=lambda v, _: word("heatmap_diff.times", n=f"{2**v:.2g}"), shrink=.6, label=word("heatmap_diff.colour", **result.sides()))
     bar.outline.set_visible(False)
-    ax.set_title(word("heatmap_diff.title" if len(result.regions) else "heatmap_diff.title_none", **result.sides()), fontsize="medium")
+    bar.ax.yaxis.label.set_parse_math(False)   # a name may hold a $
+    ax.set_title(word("heatmap_diff.title" if len(result.regions) else "heatmap_diff.title_none", **result.sides()), fontsize="medium", parse_math=False)
     return ax
 
 # %% ../../nbs/infer/42_heatmap_diff.ipynb #876137c8

@@ -21,7 +21,7 @@ from .maps import Heatmap
 # %% auto #0
 __all__ = ['TALLEST', 'ACTIONS', 'RAGE_US', 'RAGE_PX', 'OPTIONS', 'heatmap']
 
-# %% ../../nbs/measure/31_heatmap.ipynb #dd8baadb
+# %% ../../nbs/measure/31_heatmap.ipynb #66af6010
 TALLEST = 100_000   # px; a click below that, on a page of unknown height, is an error of the tracker
 ACTIONS = dict(click=("click", "deadclick"), move=("mouse_move", "touch_move"))   # events of a kind; dead clicks are only counted
 _POINT = ("event", "ts_us", "x", "y", "page_w", "page_h", "viewport_w", "selector", "el_x", "el_y")
@@ -30,11 +30,15 @@ def _positive(column): return nw.when(nw.col(column) > 0).then(nw.col(column))
 
 def _bottom(): return nw.min_horizontal(_positive("page_h").fill_null(TALLEST), nw.lit(float(TALLEST)))
 
+def _page_height(boxes):
+    "Height of the layout's page (px), None where no layout tells it."
+    return float(boxes.page_h.max()) if len(boxes) and boxes.page_h.max() > 0 else None
+
 def _in_cells(points, boxes, anchor, columns, height):
     "Points with their cell; `inside` is false beside the page, null where the place is unknown."
     points = anchored(points, boxes, how=anchor)
-    x, y, page_h = nw.col("at_x"), nw.col("at_y"), float(boxes.page_h.max()) if len(boxes) else None
-    bottom = nw.when(nw.col("anchor") == "element").then(nw.lit(page_h)).otherwise(_bottom())
+    x, y, page_h = nw.col("at_x"), nw.col("at_y"), _page_height(boxes)
+    bottom = nw.when(nw.col("anchor") == "element").then(nw.lit(page_h or float(TALLEST))).otherwise(_bottom())
     inside = (x >= 0) & (x <= 1) & (y >= 0) & (y <= bottom)
     last = (bottom/height).ceil().cast(nw.Int64) - 1   # the lower and right edges belong to the last cell
     return points.with_columns(inside=inside, col=nw.when(inside).then(nw.min_horizontal(int_bin(x*columns, 1), nw.lit(columns - 1))),
@@ -50,13 +54,13 @@ def _with_rage(points):
     points = points.with_columns(_ends=((nw.col("ts_us") - at("ts_us", 2) <= RAGE_US) & near("x") & near("y")).fill_null(False).cast(nw.Int64))
     return points.with_columns(rage=nw.max_horizontal(nw.col("_ends"), at("_ends", -1).fill_null(0), at("_ends", -2).fill_null(0))).drop("_ends")
 
-# %% ../../nbs/measure/31_heatmap.ipynb #5ec8963f
+# %% ../../nbs/measure/31_heatmap.ipynb #df541105
 def _seen_row(height, page_h):
     "The deepest row that an event proves to have been on screen; null in a window of unknown height."
     bottom = nw.min_horizontal(nw.col("scroll_y").fill_null(0) + _positive("viewport_h"), _bottom())
     if page_h: bottom = bottom*nw.when(nw.col("page_h") > 0).then(page_h/nw.col("page_h")).otherwise(1.)
     row = (bottom/height).ceil().cast(nw.Int64) - 1
-    return nw.when(row < 0).then(0).otherwise(row)
+    return nw.when(_positive("viewport_h").is_null()).then(None).when(row < 0).then(0).otherwise(row)   # the smaller of an unknown and the page's end would be the page's end
 
 def _page_visits(events, where, by, kind, height, page_h):
     "(Visits of a page with the deepest row seen and the window; its actions with their visit, or None)."
@@ -188,7 +192,7 @@ def _attention_map(events, page, device, by, height, prob, idle, centre):
     frame = _rates(bands.astype(dict(x=float)), prob, True).assign(n=sums.seconds, per_visit=mean, per_lo=np.where(sure, np.maximum(lo, 0), np.nan), per_hi=np.where(sure, hi, np.nan))
     return frame, reach.drop_duplicates("segment").set_index("segment"), facts, {}, {}
 
-# %% ../../nbs/measure/31_heatmap.ipynb #252eb864
+# %% ../../nbs/measure/31_heatmap.ipynb #91485e9f
 def heatmap(
     events,                   # a Shop, or a table of events with x, y, page_w, page_h, viewport_h, scroll_y
     *,
@@ -206,9 +210,11 @@ def heatmap(
 ) -> Heatmap:                 # .frame: segment, col, row, x0, x1 (share of width), y0, y1 (px), n, visits, users, exposed, rate, lo, hi, per_visit; of attention n is seconds, and per_lo, per_hi belong to per_visit; .runs: cells with rage and dead clicks
     "Where visitors act on a page, of those who saw the place; raises `CrmlabError` on an unknown page, device or option."
     _checked(grid, kind=kind, anchor=anchor, of=of)
-    (columns, height), prob, (boxes, when) = map(int, grid), prob or settings().prob, _layout(events, layouts, page, device)
+    for name, value in dict(page=page, device=device).items():
+        if not isinstance(value, str): raise CrmlabError(f"heatmap {name}={value!r}: give one {name} as text")
+    (columns, height), prob, (boxes, when) = map(int, grid), settings().prob if prob is None else prob, _layout(events, layouts, page, device)
     where = (*seen_there(page, device), *when)
-    page_h = float(boxes.page_h.max()) if len(boxes) and anchor != "none" and kind in ACTIONS else None
+    page_h = _page_height(boxes) if anchor != "none" and kind in ACTIONS else None
     if kind == "attention": frame, people, facts, counts, kept = _attention_map(events, page, device, by, height, prob, idle, centre)
     else:
         visits, points = _page_visits(events, where, by, kind, height, page_h)

@@ -54,7 +54,7 @@ def first_screens(
     ax.axhline(fold, color="black", linestyle="--", linewidth=.8)
     ax.annotate(word("scroll.fold"), (1, fold), (-3, 2), textcoords="offset points", ha="right", fontsize="x-small", bbox=dict(facecolor="white", edgecolor="none", alpha=.6, pad=.5))
 
-# %% ../../nbs/measure/30d_maps.ipynb #52d9cd6b
+# %% ../../nbs/measure/30d_maps.ipynb #2ec5e7ea
 def _panel(ax, cells, result, limit):
     "One segment's cells over the page."
     from crmlab.plotting import GREY, SEQUENTIAL
@@ -73,11 +73,12 @@ def _panel(ax, cells, result, limit):
 def _numbers(ax, cells, boxes):
     "Actions in each element, written into it."
     for b in boxes.itertuples():
+        if not (b.page_w > 0 and b.h > 0): continue
         x, y = (cells.x0 + cells.x1)/2*b.page_w, (cells.y0 + cells.y1)/2
         n = cells.n[(x >= b.x) & (x < b.x + b.w) & (y >= b.y) & (y < b.y + b.h)].sum()
         ax.annotate(f"{n:,.0f}", ((b.x + b.w/2)/b.page_w, b.y + b.h/2), ha="center", va="center", fontsize="x-small", bbox=dict(facecolor="white", edgecolor="none", alpha=.7, pad=1), clip_on=True)
 
-# %% ../../nbs/measure/30d_maps.ipynb #cbc5a889
+# %% ../../nbs/measure/30d_maps.ipynb #96fc0a63
 def figure_size(
     result,       # a map
     panels:int,   # side by side
@@ -106,7 +107,7 @@ def _draw_heatmap(result, ax, numbers=False):
         panel = ax.inset_axes([i*.94/k, 0, .86/k, 1])
         mesh = _panel(panel, cells, result, top if top > 0 else 1)
         if numbers: _numbers(panel, cells, result.boxes)
-        panel.set_title(word(f"heatmap.panel_{kind}", segment=segment_name(segment), n=f"{cells.n.sum():,.0f}", visits=f"{m['visits'][segment]:,}"), fontsize="medium")
+        panel.set_title(word(f"heatmap.panel_{kind}", segment=segment_name(segment), n=f"{cells.n.sum():,.0f}", visits=f"{m['visits'][segment]:,}"), fontsize="medium", parse_math=False)   # a name may hold a $
         percent_axis(panel, "x")
         panel.set(ylabel=word("heatmap.down") if i == 0 else "", **({} if i == 0 else dict(yticklabels=[])))
     bar = ax.figure.colorbar(mesh, cax=ax.inset_axes([.95, .2, .015, .6]), label=_label(result), format=PercentFormatter(1, decimals=None) if SHOWN[kind] == "rate" else None)

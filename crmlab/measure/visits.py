@@ -273,7 +273,7 @@ def first_view(
     users = sums.groupby("segment").users.max().to_dict()
     return FirstView(*described(events, frame, users, prob=prob, page=page, by=by, rows=dict(visits=int(sums[sums.metric == "exit"].x.sum()))))
 
-# %% ../../nbs/measure/30_visits.ipynb #111057cb
+# %% ../../nbs/measure/30_visits.ipynb #2e33fce1
 def layout_of(
     events,                # a Shop may have layouts
     layouts,               # a table of layouts, or None: those of the Shop
@@ -288,7 +288,7 @@ def layout_of(
     boxes = collect(boxes.filter((nw.col("page") == page) & (nw.col("device") == device)))
     for column, pick in [("valid_from", "max"), ("version", "min")]:
         if column in boxes and len(boxes): boxes = boxes[boxes[column] == getattr(boxes[column], pick)()]
-    return boxes
+    return boxes.drop_duplicates()
 
 # %% ../../nbs/measure/30_visits.ipynb #71789598
 def seen_there(

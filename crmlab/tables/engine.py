@@ -75,7 +75,7 @@ class Table:
         types = pd.DataFrame([{k: str(v) for k,v in self.frame.collect_schema().items()}])
         return f"<p><b>{self.name}</b>: {len(self):,} rows</p>{html_table(pd.concat([types, self.head().astype(object)]))}"
 
-# %% ../../nbs/tables/11_engine.ipynb #213ea9bc
+# %% ../../nbs/tables/11_engine.ipynb #c862865b
 def _parquet(path):
     "A Parquet file or a folder of them as a DuckDB relation."
     files = sorted(map(str, path.rglob("*.parquet"))) if path.is_dir() else [str(path)]
@@ -97,6 +97,7 @@ def on_spark(
 def _native(obj):
     "What the caller gave, as a DuckDB relation, a polars lazy frame or a Spark frame."
     if isinstance(obj, (str, Path)): return _parquet(Path(obj))
+    if isinstance(obj, pd.DataFrame) and not len(obj.columns): raise CrmlabError("a data frame without columns is no table; give one with the columns of the schema")
     if isinstance(obj, pd.DataFrame): return _from_pandas(obj)
     kind = f"{type(obj).__module__}.{type(obj).__name__}"
     if kind.startswith("polars") and kind.endswith(".LazyFrame"): return obj
