@@ -118,7 +118,7 @@ def anchor_shares(
     number["unplaced"] = int(counts.n.sum()) - sum(number.values())
     return {a: n/int(counts.n.sum()) if len(counts) else np.nan for a,n in number.items()}
 
-# %% ../../nbs/measure/30b_anchor.ipynb #55557134
+# %% ../../nbs/measure/30b_anchor.ipynb #c9a095e8
 _BOX = ("page", "device", "selector", "x", "y", "w", "h", "page_w", "page_h")
 
 def _boxes_of(layouts, page, device):
@@ -127,7 +127,7 @@ def _boxes_of(layouts, page, device):
     else:
         lazy = table_of(layouts, "layouts")
         need(lazy.columns, *_BOX, who="layouts")
-        boxes = collect(lazy.filter((nw.col("page") == page) & (nw.col("device") == device)))
+        boxes = collect(lazy.filter((nw.col("page") == page) & (nw.col("device") == device))).drop_duplicates()
     version = boxes.version.astype("str").fillna("") if "version" in boxes else "1"
     moment = lambda c, unknown: boxes[c].astype(float).fillna(unknown) if c in boxes else pd.Series(unknown, boxes.index, dtype=float)
     return boxes.assign(version=version, _from=moment("valid_from_us", -np.inf), _to=moment("valid_to_us", np.inf))
