@@ -211,14 +211,14 @@ def sentence(
     parts = [word(key, lang, items=between.join(told), **values)]*bool(told) + [word("visits.few", lang, segments=named, least=settings().min_users)]*bool(few)
     return word("visits.space", lang).join(parts)
 
-# %% ../../nbs/measure/30_visits.ipynb #a3f097db
+# %% ../../nbs/measure/30_visits.ipynb #c1ff414e
 def no_such_page(lazy, page, who, **where):
     "Raise `CrmlabError` that names the nearest pages, or the devices the page was seen on."
     seen = collect(distinct(lazy, "page", "device"))
     here = seen[seen.page == page]
     if len(here) and where: raise CrmlabError(f"{who}: no events of page {page!r} on device {where['device']!r}; it was seen on {', '.join(sorted(here.device.dropna())) or '(no device)'}: pass device=")
     if len(here): raise CrmlabError(f"{who}: no visit began on page {page!r}; take another page, or scroll_reach for all visits of it")
-    raise CrmlabError(f"{who}: no events of page {page!r}; {suggest(page, sorted(seen.page.dropna()))}")
+    raise CrmlabError(f"{who}: no events of page {page!r}; {suggest(page, sorted(set(seen.page.dropna())))}")
 
 # %% ../../nbs/measure/30_visits.ipynb #19bd20d5
 def _first_view_rows(events, page, by):
