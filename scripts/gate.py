@@ -159,7 +159,7 @@ def pytest(root: Path = ROOT) -> list[str]:
     "tests of the exported package (pytest)"
     with tempfile.TemporaryDirectory() as tmp:
         report = Path(tmp)/"junit.xml"
-        try: out = run(BIN/"pytest", "-q", "--tb=short", "--durations=5", f"--junitxml={report}", cwd=root, env={"MPLBACKEND": "Agg", "DOCS_SITE": str(root/"docs/_build/html")}, lines=300)
+        try: out = run(BIN/"pytest", "-q", "--tb=short", "--durations=5", f"--junitxml={report}", cwd=root, env={"MPLBACKEND": "Agg", "DOCS_SITE": str(root/"docs/_build/html")}, timeout=4000, lines=300)
         finally:
             if report.exists():
                 suites = ET.parse(report).getroot().iter("testsuite")
