@@ -12,7 +12,7 @@ from ..core import CrmlabError, microseconds, need, suggest
 from .engine import collect, distinct, gap_exceeds, scan, settled
 
 # %% auto #0
-__all__ = ['VISIT', 'STITCHES', 'VisitIndex', 'find_visits', 'with_visits', 'gathered']
+__all__ = ['VISIT', 'ERA', 'STITCHES', 'VisitIndex', 'find_visits', 'with_visits', 'timed', 'gathered']
 
 # %% ../../nbs/tables/12_identity.ipynb #ef2bed32
 def _number(rows, start, order):
@@ -40,12 +40,12 @@ def _owned(rows, first, last, local, user, also=()):
     ends = dict(user_id=over(nw.col(user).max()), visit_start_us=over(nw.col(first).min()), visit_end_us=over(nw.col(last).max()), visit_start=over(nw.col(local).min()))
     return rows.with_columns(**ends, **{c: over(nw.col(c).max()) for c in also})
 
-# %% ../../nbs/tables/12_identity.ipynb #2826905a
-_ERA = 5*10**17   # µs added so that remainders are of positive numbers, from year 1 on
+# %% ../../nbs/tables/12_identity.ipynb #b888f5f2
+ERA = 5*10**17   # µs added so that remainders are of positive numbers, from year 1 on
 
 def _stretch(gap):
     "The stretch of the clock an event lies in, by its start."
-    moment = nw.col("ts_us") + _ERA
+    moment = nw.col("ts_us") + ERA
     return moment - moment % microseconds(gap)
 
 def _stretches(events, gap, **kept):
@@ -134,14 +134,17 @@ def with_visits(
     if found.walkers is not None: parts.append(found.walk(events).select(columns))
     return nw.concat(parts).with_columns(cluster=nw.coalesce("user_id", "visitor_id"))
 
-# %% ../../nbs/tables/12_identity.ipynb #e5c1d117
-def _timed(how, moment):
-    "The first (how=min) or last (max) text by moment (µs, 18 digits); within a moment the alphabet decides, so that row order never matters."
+# %% ../../nbs/tables/12_identity.ipynb #78df5989
+def timed(
+    how:str,          # min: the first, max: the last
+    moment:nw.Expr,   # µs plus `ERA`, so that every moment from year 1 to 9999 has 18 digits
+):                    # function of a text column, to be used in `agg`
+    "The first or last text by moment; within a moment the alphabet decides, so that row order never matters."
     return lambda c: getattr(nw.concat_str(moment.cast(nw.String), c), how)().str.slice(18)
 
 def _added(keep, moment):
     "Aggregations of rows that have what is kept as columns."
-    ops = dict(min=lambda c: c.min(), max=lambda c: c.max(), first=_timed("min", moment), last=_timed("max", moment),
+    ops = dict(min=lambda c: c.min(), max=lambda c: c.max(), first=timed("min", moment), last=timed("max", moment),
                sum=lambda c: c.sum().cast(nw.Float64), count=lambda c: c.sum().cast(nw.Int64))   # each can be taken of parts, and again of the parts' results
     for name, (_, op) in keep.items():
         if op not in ops: raise CrmlabError(f"{name} cannot be gathered by {op!r}; {suggest(op, ops)}")
@@ -151,7 +154,7 @@ def _expressions(keep):
     "What is kept, as columns of an event."
     return {name: nw.col(e) if isinstance(e, str) else e for name, (e, _) in keep.items()}
 
-# %% ../../nbs/tables/12_identity.ipynb #c22934bb
+# %% ../../nbs/tables/12_identity.ipynb #179717d2
 class _Coded:
     "The texts that are kept of events, as numbers while stretches are added up."
     def __init__(self, events, keep):
@@ -169,7 +172,7 @@ class _Coded:
 
     def aggregations(self):
         "Per stretch: the smallest or largest number, of texts or of moments and texts."
-        value = lambda c, op: nw.col(f"_code_{c}") + ((nw.col("ts_us") + _ERA - nw.col("stretch"))*self.size[c] if op in ("first", "last") else 0)
+        value = lambda c, op: nw.col(f"_code_{c}") + ((nw.col("ts_us") + ERA - nw.col("stretch"))*self.size[c] if op in ("first", "last") else 0)
         return {name: getattr(value(c, op), "min" if op in ("first", "min") else "max")() for name, (c, op) in self.of.items()}
 
     def read(self, rows):
@@ -183,13 +186,13 @@ def _numbered(events, column):
     texts = distinct(events.select(_text=column), "_text").filter(~nw.col("_text").is_null())
     return texts.with_columns(_code=nw.col("_text").rank("ordinal").cast(nw.Int64) - 1)
 
-# %% ../../nbs/tables/12_identity.ipynb #f1a134bf
+# %% ../../nbs/tables/12_identity.ipynb #7c6f0dea
 def _from_stretches(events, found, keep, where):
     "Stretches of simple visitors with their visit and what is kept of their events."
     if not keep and not where: return found.stretches
     coded, plain = _Coded(events, keep), {name: k for name, k in keep.items() if not isinstance(k[0], str)}
     rows = coded.join(events.filter(*where) if where else events).select("visitor_id", "stretch", "ts_us", *coded.columns, **_expressions(plain))
-    rows = rows.group_by("visitor_id", "stretch").agg(_rows=nw.len(), **_added(plain, nw.col("ts_us") + _ERA), **coded.aggregations()).drop("_rows")
+    rows = rows.group_by("visitor_id", "stretch").agg(_rows=nw.len(), **_added(plain, nw.col("ts_us") + ERA), **coded.aggregations()).drop("_rows")
     return coded.read(rows.join(found.stretches, on=["visitor_id", "stretch"]))
 
 def _one_by_one(events, also, keep, where, chosen):
@@ -204,7 +207,7 @@ def _by_visit(rows, keep, also, moment):
     largest = {c: nw.col(c).max() for c in ("user_id", "visit_end_us", *also)}
     return rows.group_by(*VISIT).agg(visit_start_us=nw.col("visit_start_us").min(), visit_start=nw.col("visit_start").min(), **largest, **_added(keep, moment))
 
-# %% ../../nbs/tables/12_identity.ipynb #6b6324c0
+# %% ../../nbs/tables/12_identity.ipynb #3b8a8020
 def gathered(
     events,              # table with visitor_id, ts and, where known, user_id and session_id
     *,
@@ -227,7 +230,7 @@ def gathered(
         if chosen: few.append(events.filter(*where, *chosen[0]).select("visitor_id", "stretch", **chosen[1]).join(found.stretches.select(*VISIT, "stretch"), on=["visitor_id", "stretch"]).select(*VISIT, *chosen[1]))
         if found.walkers is not None: walked = settled(found.walk(single()))
     if walked is not None:
-        parts.append(_by_visit(walked.filter(nw.col("_kept")), keep, also, nw.col("ts_us") + _ERA))
+        parts.append(_by_visit(walked.filter(nw.col("_kept")), keep, also, nw.col("ts_us") + ERA))
         if chosen: few.append(walked.filter(nw.col("_chosen")).select(*VISIT, **{k: nw.col(f"_chosen_{k}") for k in chosen[1]}))
     visits = nw.concat([p.select(parts[0].columns) for p in parts]).with_columns(cluster=nw.coalesce("user_id", "visitor_id"))
     return visits, nw.concat(few) if few else None
