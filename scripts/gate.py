@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -159,7 +158,7 @@ def pytest(root: Path = ROOT) -> list[str]:
     "tests of the exported package (pytest)"
     with tempfile.TemporaryDirectory() as tmp:
         report = Path(tmp)/"junit.xml"
-        try: out = run(BIN/"pytest", "-q", "--tb=short", "--durations=5", f"--junitxml={report}", cwd=root, env={"MPLBACKEND": "Agg", "DOCS_SITE": str(root/"docs/_build/html")}, timeout=4000, lines=300)
+        try: out = run(BIN/"pytest", "-q", "-n", "auto", "--maxprocesses=4", "--dist", "loadfile", "--tb=short", "--durations=5", f"--junitxml={report}", cwd=root, env={"MPLBACKEND": "Agg", "DOCS_SITE": str(root/"docs/_build/html"), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}, timeout=4000, lines=300)
         finally:
             if report.exists():
                 suites = ET.parse(report).getroot().iter("testsuite")
@@ -224,7 +223,6 @@ def wheel(root: Path = ROOT) -> None:
 
 
 STEPS = {f.__name__: f for f in (clean, export, ruff, layers, budgets, documented, stored, readme, notebooks, docs, pytest, wheel)}
-TOGETHER = ("pytest", "wheel")   # pytest keeps one core busy, the wheel mostly the disk
 
 
 def report(name: str, seconds: float, problems: Problems | None, warnings: list[str]) -> None:
@@ -253,8 +251,7 @@ def main(only: list[str]) -> int:
     unknown = set(only) - STEPS.keys()
     if unknown: sys.exit(f"no step {', '.join(sorted(unknown))}; steps are {', '.join(STEPS)}")
     chosen, start = [n for n in STEPS if not only or n in only], time.monotonic()
-    good = {n: one(n) for n in chosen if n not in TOGETHER}
-    with ThreadPoolExecutor(len(TOGETHER)) as pool: good |= dict(zip(last := [n for n in chosen if n in TOGETHER], pool.map(one, last), strict=True))
+    good = {n: one(n) for n in chosen}
     total, tests = time.monotonic() - start, "pytest" in chosen
     if total > GATE_SECONDS: print(f"note: the gate took {total:.0f} s, more than {GATE_SECONDS}")
     failed = [n for n in chosen if not good[n]]

@@ -31,6 +31,9 @@ def pytest_configure(config):
     for line in NEEDS.values(): config.addinivalue_line("markers", line)
     unknown = _required() - NEEDS.keys()
     if unknown: raise pytest.UsageError(f"CRMLAB_REQUIRE names {', '.join(sorted(unknown))}; it knows {', '.join(NEEDS)}")
+    if not hasattr(config, "workerinput"):   # before workers start: two of them must not install the same thing at once
+        for need in ("browser", "spark"):
+            if need in _required(): MISSING[need]()
 
 
 def _required() -> set: return {n.strip() for n in os.environ.get("CRMLAB_REQUIRE", "").split(",") if n.strip()}
@@ -42,7 +45,7 @@ def data_root() -> Path | None:
     return next((Path(p).resolve() for p in places if p and Path(p).is_dir()), None)
 
 
-def _missing_data(folders) -> str:
+def _missing_data(*folders) -> str:
     root = data_root()
     if root is None: return "no folder of public data sets; set CRMLAB_DATA_CACHE to one (data/README.md says what belongs there)"
     lacking = [f for f in folders if not (root/f).exists()]
@@ -50,7 +53,7 @@ def _missing_data(folders) -> str:
 
 
 @cache
-def _missing_browser() -> str:
+def _missing_browser(*_) -> str:
     if importlib.util.find_spec("playwright") is None: return "the package playwright is not installed; run `make test`, or pip install 'crmlab[browser]'"
     from browser.chromium import find_chromium, install_chromium
     if find_chromium(): return ""
@@ -59,7 +62,7 @@ def _missing_browser() -> str:
 
 
 @cache
-def _missing_spark() -> str:
+def _missing_spark(*_) -> str:
     if importlib.util.find_spec("pyspark") is None: return "the package pyspark is not installed; run `make test`, or pip install 'crmlab[spark]'"
     from java import find_java, install_java
     if find_java(): return ""
@@ -67,11 +70,14 @@ def _missing_spark() -> str:
     return "" if find_java() else f"no Java runtime for Spark{why}; install it: apt-get install default-jre-headless"
 
 
+MISSING = dict(data=_missing_data, browser=_missing_browser, spark=_missing_spark)
+
+
 def pytest_runtest_setup(item):
     for need in NEEDS:
         mark = item.get_closest_marker(need)
         if mark is None: continue
-        why = dict(data=lambda: _missing_data(mark.args), browser=_missing_browser, spark=_missing_spark)[need]()  # noqa: B023
+        why = MISSING[need](*mark.args)
         if why and need in _required(): pytest.fail(f"CRMLAB_REQUIRE asks for {need}: {why}", pytrace=False)
         if why: pytest.skip(why)
 
