@@ -101,3 +101,44 @@ def test_the_sentence_and_the_plot(lang, words, monkeypatch):
         warnings.simplefilter("error")
         way.plot().figure.canvas.draw()
     plt.close("all")
+
+
+def fits(rows, order, within):
+    "Steps of one person in strict or any order, by definition."
+    rows = sorted((at, event) for _, at, event in rows if event != "click")
+    if order == "any": return max([0, *(k for k in range(1, 5) for start, _ in rows if set(NAMES[:k]) <= {e for at, e in rows if start <= at <= start + within})])
+    best = 0
+    for i in range(len(rows)):
+        k = 0
+        while k < 4 and i + k < len(rows) and rows[i + k][1] == NAMES[k] and rows[i + k][0] - rows[i][0] <= within: k += 1
+        best = max(best, k)
+    return best
+
+
+NAMES = ["page_view", "view_item", "add_to_cart", "purchase"]
+
+
+@pytest.mark.parametrize("order", ["strict", "any"])
+@few
+@given(rows=st.lists(happening, min_size=1, max_size=60, unique_by=lambda h: h[:2]), within=st.sampled_from([10, 60, 300]))
+def test_strict_and_any_order_by_their_definition(order, rows, within):
+    rows = [("z", k, event) for k, event in enumerate(NAMES)] + rows
+    got = cl.funnel(events_of(rows), steps=STEPS, within=f"{within}m", order=order).frame
+    best = [fits([r for r in rows if r[0] == who], order, within) for who in {r[0] for r in rows}]
+    assert list(got.n) == [sum(k >= step for k in best) for step in range(1, 5)]
+
+
+def test_lost_revenue_orders_steps_as_the_shares_do_and_differences_are_b_minus_a():
+    e = many(120)
+    e["value"] = np.where(e.event == "purchase", 5000., np.nan)
+    way = cl.funnel(e, steps=STEPS, by="rank")
+    last = way.frame[way.frame.step == "purchase"].set_index("segment").n
+    for segment, f in way.losses.groupby("segment"):
+        assert f.lost_revenue.to_numpy() == pytest.approx(last[segment]*5000*(1/f.step_est - 1).to_numpy())
+        assert ((f.lost_lo <= f.lost_revenue) & (f.lost_revenue <= f.lost_hi)).all()
+        assert f.loc[f.lost_revenue.idxmax(), "step"] == way.bottleneck.set_index("segment").step[segment]
+    d, shares = way.differences, way.frame.set_index(["segment", "step"]).step_est
+    assert list(d.step) == STEPS[1:] and set(d.a) == {"Bronze"} and set(d.b) == {"Royal"}
+    assert d.step_est.to_numpy() == pytest.approx([shares["Royal", s] - shares["Bronze", s] for s in STEPS[1:]])
+    assert not cl.funnel(many(), steps=STEPS).losses.lost_revenue.notna().any()    # no values, no money
+    assert "円" in way.text("ja") and "円" not in cl.funnel(many(), steps=STEPS).text("ja")
