@@ -13,9 +13,9 @@ from ..core import SETTING_CHECKS, CrmlabError, settings, suggest
 from .identity import STITCHES
 
 # %% auto #0
-__all__ = ['MONEY', 'MATCHED', 'ShopSettings', 'read_shop_settings']
+__all__ = ['MONEY', 'MATCHED', 'RFM_PRESETS', 'ShopSettings', 'rising', 'read_shop_settings']
 
-# %% ../../nbs/tables/12c_toml.ipynb #7383dd0a
+# %% ../../nbs/tables/12c_toml.ipynb #e09e5ad6
 @dataclass(frozen=True)
 class ShopSettings:
     "Keys of `shop.toml`."
@@ -29,15 +29,25 @@ class ShopSettings:
     money:dict = field(default_factory=dict)       # what revenue is: tax, shipping, points, returns
     identity:dict = field(default_factory=dict)    # who is one person: match, apart, stitch
     totals:dict = field(default_factory=dict)      # the cart's own figures by month: orders, revenue
+    rfm:dict = field(default_factory=dict)         # cut points of recency, frequency and money: preset, r, f, m
     events:tuple = ()                              # events without code
     attributes:tuple = ()                          # user attributes without code
 
-# %% ../../nbs/tables/12c_toml.ipynb #8e78612d
+# %% ../../nbs/tables/12c_toml.ipynb #fe8681ee
 MONEY = dict(tax=("included", "excluded"),        # of revenue
              shipping=(False, True),              # whether shipping counts as revenue
              points=("payment", "discount"),      # what paying with points is
              returns=("order", "processing"))     # on which day a return or a cancellation counts
 MATCHED = ("member", "email_hash", "phone_hash", "line")   # keys that may join two users into one person
+
+RFM_PRESETS = dict(   # at most so many days since the last order; at least so many orders; at least so much money (yen)
+    repeat=dict(r=(90, 180, 365, 730), f=(2, 3, 4, 5), m=(10_000, 30_000, 50_000, 100_000)),
+    subscription=dict(r=(30, 90, 180, 365), f=(2, 4, 8, 12), m=(10_000, 30_000, 50_000, 100_000)))
+
+def rising(value) -> bool:   # of cut points
+    "Whether these are numbers above 0, each larger than the one before."
+    numbers = isinstance(value, (list, tuple)) and all(isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in value)
+    return bool(numbers and value and value[0] > 0 and all(a < b for a, b in zip(value, value[1:])))
 
 def _texts(value): return isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value)
 
@@ -46,6 +56,7 @@ def _one_of(*values): return (lambda v: any(v is a or (isinstance(v, str) and v 
 _RULES = dict(
     page_rules=dict(ids=(_texts, 'a list of patterns such as ["/item/{id}"]'), query=(_texts, 'a list of parameters such as ["category"]'), lower=_one_of(True, False)),
     money={k: _one_of(*v) for k,v in MONEY.items()},
+    rfm=dict(preset=_one_of(*RFM_PRESETS)) | {k: (rising, "a rising list of numbers above 0 such as [30, 90, 180, 365]") for k in "rfm"},
     identity=dict(match=(lambda v: _texts(v) and set(v) <= set(MATCHED), f"a list of {', '.join(MATCHED)}"), stitch=_one_of(*STITCHES),
                   apart=(lambda v: isinstance(v, list) and all(_texts(p) and len(p) == 2 for p in v), 'a list of pairs such as [["u1", "u2"]]')))
 
