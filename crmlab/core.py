@@ -15,8 +15,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import pandas as pd
 
 # %% auto #0
-__all__ = ['SETTING_CHECKS', 'CrmlabError', 'suggest', 'need', 'microseconds', 'Settings', 'settings', 'word', 'known_word',
-           'show', 'show_interval', 'Result', 'html_table', 'version_of', 'provenance']
+__all__ = ['SETTING_CHECKS', 'CrmlabError', 'suggest', 'need', 'microseconds', 'Settings', 'settings', 'interval_width', 'word',
+           'known_word', 'show', 'show_interval', 'Result', 'html_table', 'version_of', 'provenance']
 
 # %% ../nbs/core/00_core.ipynb #2fcd32a7
 class CrmlabError(ValueError):
@@ -33,7 +33,7 @@ def suggest(
     near = difflib.get_close_matches(str(name), allowed, n=3, cutoff=.6)
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(allowed) or '(none)'}"
 
-# %% ../nbs/core/00_core.ipynb #ad1a16bd
+# %% ../nbs/core/00_core.ipynb #27411296
 def need(
     columns,   # anything with `.columns`, or the column names themselves
     *names,    # columns that must be there
@@ -42,8 +42,7 @@ def need(
     "Raise `CrmlabError` unless every one of `names` is a column."
     have = list(getattr(columns, "columns", columns))
     missing = [n for n in names if n not in have]
-    if missing:
-        raise CrmlabError(f"{who} needs column {missing[0]!r}; the table has {have}: {suggest(missing[0], have)} Rename it, or tag the shop with it first.")
+    if missing: raise CrmlabError(f"{who} needs column {missing[0]!r}; {suggest(missing[0], have).replace('known:', 'the table has')}. Rename it, or tag the shop with it first.".replace("?.", "?"))
 
 # %% ../nbs/core/00_core.ipynb #2e71cc49
 _MICROSECONDS = dict(s=10**6, m=60*10**6, h=3600*10**6, d=86400*10**6)
@@ -123,6 +122,17 @@ def settings(
             key = name.removeprefix("CRMLAB_").lower()
             values[key] = _parse_setting(key, text, f"environment variable {name}")
     return Settings(**values)
+
+# %% ../nbs/core/00_core.ipynb #65f27ccf
+def interval_width(
+    prob,      # width asked for, or None
+    *,
+    who:str,   # the function that asks, for the message
+) -> float:    # between 0 and 1
+    "The width of the intervals; the settings' when None. Raises `CrmlabError` on what is no width."
+    if prob is None: return settings().prob
+    if isinstance(prob, (int, float)) and 0 < prob < 1: return float(prob)
+    raise CrmlabError(f"{who}: prob={prob!r} is not an interval width; give a number between 0 and 1 such as 0.95")
 
 # %% ../nbs/core/00_core.ipynb #44064d33
 @cache

@@ -112,7 +112,7 @@ def test_a_duration_needs_a_whole_number_and_a_unit(text):
 
 
 def test_need_names_asker_column_and_what_is_there():
-    with pytest.raises(cl.CrmlabError, match=r"funnel needs column 'event'; the table has \['evnt'\]: did you mean evnt\?"): need(["evnt"], "event", who="funnel")
+    with pytest.raises(cl.CrmlabError, match=r"funnel needs column 'event'; did you mean evnt\?"): need(["evnt"], "event", who="funnel")
 
 
 def test_every_public_name_is_there_and_documented():

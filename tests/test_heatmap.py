@@ -75,7 +75,8 @@ def test_exposure_rates_and_users_follow_their_definition(clicks, scrolls, of):
         clicked = inside[inside["rank"] == segment].groupby(["row", "col"])
         want = pd.DataFrame(dict(visits=clicked.visit.nunique(), users=clicked.user_id.nunique())).reindex(pd.MultiIndex.from_arrays([cells.row, cells.col]), fill_value=0)
         assert (want.to_numpy() == cells[["visits", "users"]].to_numpy()).all()
-        base = cells.exposed if of == "exposed" else pd.Series(len(mine), cells.index)
+        known = (of == "visit") | bool(scrolls) | (cells.y0 < 500)   # where nobody scrolled, nobody said that they could not
+        base = (cells.exposed if of == "exposed" else pd.Series(len(mine), cells.index)).where(known, 0)
         assert (cells.rate.fillna(-1) == (cells.visits/base.where(base > 0)).fillna(-1)).all()
         assert ((cells.rate.isna()) | (cells.rate <= 1)).all()
     users = heat.users
@@ -129,8 +130,53 @@ def test_bad_columns_are_counted_not_mapped(broken, why):
 def test_unknown_pages_devices_and_options_are_refused_by_name():
     e = shop_like(12)
     for options, message in [(dict(page="/x"), "no events of page '/x'"), (dict(page="/", device="mobile"), "it was seen on desktop"), (dict(page="/", kind="look"), "kind='look' is not available"),
-                             (dict(page="/", anchor="pixel"), "anchor='pixel' is not available"), (dict(page="/", of="click"), "of='click'"), (dict(page="/", grid=64), "two whole numbers"), (dict(page="/", grid=(0, 20)), "two whole numbers")]:
+                             (dict(page="/", prob=95), "prob=95 is not an interval width"), (dict(page="/", grid=(20_000, 1)), "give fewer columns or taller rows"), (dict(page="/", anchor="pixel"), "anchor='pixel' is not available"), (dict(page="/", of="click"), "of='click'"), (dict(page="/", grid=64), "two whole numbers"), (dict(page="/", grid=(0, 20)), "two whole numbers")]:
         with pytest.raises(cl.CrmlabError, match=message): cl.heatmap(e, **options)
+
+
+@pytest.mark.parametrize("kind", ["click", "scroll", "attention"])
+def test_where_nobody_told_how_far_they_scrolled_only_the_first_screen_is_known(kind):
+    e = shop_like().assign(scroll_y=np.nan)
+    heat = cl.heatmap(e, page="/", kind=kind, grid=(10, 100))
+    value, fold = "per_visit" if kind == "attention" else "rate", heat.meta["fold"]
+    assert heat.frame[heat.frame.y0 >= fold][[value, "lo", "hi"]].isna().all(axis=None) and "no event has scroll_y" in heat.meta["note"]
+    assert heat.frame[heat.frame.y0 < fold][value].notna().all() == (kind != "attention")
+    if kind == "click": assert cl.heatmap(e, page="/", of="visit").frame.rate.notna().all()
+
+
+@pytest.mark.parametrize("kind", ["click", "move", "scroll", "attention"])
+def test_no_map_mixes_versions_of_a_page(kind):
+    e, moved_on = shop_like(), pd.Timestamp("2026-11-01T00:00Z")
+    e = e.assign(event=e.event.where((e.event != "click") | (kind != "move"), "mouse_move"))
+    later = e.assign(ts=e.ts + pd.Timedelta(days=60), visitor_id=e.visitor_id + "later")
+    box = dict(page="/", device="desktop", selector="#b", x=0., y=0., w=W, h=100., page_w=W, page_h=H)
+    layouts = pd.DataFrame([box | dict(version="1", valid_from=START), box | dict(version="2", valid_from=moved_on)])
+    newest = cl.heatmap(pd.concat([e, later]), page="/", kind=kind, layouts=layouts)
+    pd.testing.assert_frame_equal(newest.frame, cl.heatmap(later, page="/", kind=kind, layouts=layouts).frame)
+    assert newest.meta["rows"]["other_versions"] == len(e) and f"{len(e):,} events on other versions" in newest.text("en")
+
+
+def test_what_is_not_on_the_map_is_said():
+    e = shop_like()
+    heat = cl.heatmap(e.assign(x=e.x + 5 * W), page="/")
+    clicks = (e.event == "click").sum()
+    assert heat.frame.n.sum() == 0 and heat.text("en").endswith(f"{clicks:,} actions lay outside the page or have no known place; they are not on the map.")
+
+
+@pytest.mark.data("iweb_clicks")
+def test_clicks_of_28_people_on_a_web_map(data):
+    raw = pd.read_csv(data/"iweb_clicks/raw_data.csv")
+    downs = raw.mouse_clicks.astype(str).str.extractall(r"Down:(?P<ms>\d+):(?P<x>-?\d+):(?P<y>-?\d+)").astype("int64").droplevel(1).join(raw[["typ", "subject"]])
+    e = downs.assign(ts=pd.to_datetime(downs.ms, unit="ms", utc=True), event="click", page="/map", device="desktop", visitor_id=downs.subject.astype(str) + downs.typ, user_id=downs.subject.astype(str),
+                     x=downs.x.astype(float), y=downs.y.astype(float), page_w=1366., page_h=900., viewport_w=1366., viewport_h=900., scroll_y=0.)
+    heat = cl.heatmap(e, page="/map", by="typ", grid=(32, 40))
+    assert heat.frame.n.sum() == 5029 and heat.meta["users"] == dict(map=28, sat=28)
+    counts = np.histogram2d(e.x/1366, e.y, bins=(np.arange(33)/32, np.arange(0, 921, 40)))[0]
+    assert (heat.frame.groupby(["col", "row"]).n.sum().unstack().to_numpy() == counts).all()
+    top = heat.frame[heat.frame.segment == "map"].sort_values("lo", na_position="first").iloc[-1]
+    assert heat.frame.users.max() <= 28 and 0 < top.lo < top.rate <= top.hi <= 1   # one person's hundred clicks on one spot are one person
+    smooth, diff = cl.smooth(heat), cl.heatmap_diff(heat, a="map", b="sat")
+    assert smooth.frame.smooth.notna().all() and diff.frame.flagged.sum() == 0   # the same people on the same tasks: no place can be claimed to differ
 
 
 def test_devices_are_never_mixed():

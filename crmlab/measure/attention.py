@@ -16,7 +16,7 @@ from .visits import TALLEST, gathered_visits, no_such_page, positive, reached, v
 # %% auto #0
 __all__ = ['LOOKED', 'attention', 'band_sums', 'band_reach']
 
-# %% ../../nbs/measure/30c_attention.ipynb #741a7669
+# %% ../../nbs/measure/30c_attention.ipynb #dc7102e8
 _ELSEWHERE, _OPENS, _ACTS, _LEAVES = range(4)
 
 def _marks(here):
@@ -26,12 +26,12 @@ def _marks(here):
     return dict(ts_us=nw.col("ts_us"), pageview_id=nw.col("pageview_id"), step=step, top=there(nw.col("scroll_y")),
                 view=there(positive("viewport_h")), page_bottom=there(positive("page_h")))
 
-def _page_rows(events, page, device, by, who):
+def _page_rows(events, page, device, by, during, who):
     "(Visits of a page; marks of all their events, on the page and elsewhere)."
-    here = ((nw.col("page") == page) & (nw.col("device") == device)).fill_null(False)
+    here = nw.all_horizontal(nw.col("page") == page, nw.col("device") == device, *during, ignore_nulls=False).fill_null(False)
     marks, flag = _marks(here), lambda e: e.cast(nw.Int64)
     size = lambda column: (nw.when(here).then(positive(column)), "max")
-    keep = dict(events=(flag(here), "count"), lacks=(flag(here & (nw.col("scroll_y").is_null() | marks["view"].is_null())), "count"),
+    keep = dict(events=(flag(here), "count"), scrolls=(nw.when(here).then(nw.col("scroll_y")), "count"), lacks=(flag(here & (nw.col("scroll_y").is_null() | marks["view"].is_null())), "count"),
                 view=size("viewport_h"), page_w=size("page_w"), page_h=size("page_h"))
     visits, rows = gathered_visits(events, who=who, keep=keep, chosen=([~nw.col("page").is_null()], marks), by=by, needs=("device", "scroll_y", "viewport_h"))
     visits = settled(visits.filter(nw.col("events") > 0).select(*VISIT, "segment", "cluster", *keep))
@@ -97,7 +97,7 @@ def _triangles(windows):
     rows = windows.join(edges, how="cross").filter((edge == 0) | (first >= 0))
     return rows.select(*VISIT, band=pick(first, first + rise, first + fall, after), us=nw.col("us")*sign, windows=sign, base=base, slope=unit*pick(1, -1, -1, 1))
 
-# %% ../../nbs/measure/30c_attention.ipynb #0ef11008
+# %% ../../nbs/measure/30c_attention.ipynb #fb16e283
 def _changes(windows, centre):
     "Per visit and band the changes that happen there."
     rows = _triangles(windows) if centre else _plain(windows)
@@ -107,14 +107,14 @@ def _changes(windows, centre):
 def _facts(visits, changes):
     "What is known of all visits of the page, and what could not be placed."
     middle = {k: nw.col(c).median() for k,c in dict(fold="view", page_w="page_w", page_h="page_h").items()}
-    seen = collect(visits.select(visits=nw.len(), windows=nw.col("view").count(), events=nw.col("events").sum(), **middle)).iloc[0]
+    seen = collect(visits.select(visits=nw.len(), windows=nw.col("view").count(), events=nw.col("events").sum(), scrolls=nw.col("scrolls").sum(), **middle)).iloc[0]
     lost = collect(changes.filter(nw.col("band") < 0).group_by("band").agg(n=nw.col("windows").sum(), us=nw.col("us").sum())).set_index("band").reindex([_UNKNOWN, _BEYOND], fill_value=0)
     deepest = collect(changes.select(band=nw.col("band").max())).band[0]
-    whole = {k: int(np.nan_to_num(seen[k])) for k in ("visits", "windows", "events")}
+    whole = {k: int(np.nan_to_num(seen[k])) for k in ("visits", "windows", "events", "scrolls")}
     return whole | dict(unknown=int(lost.n[_UNKNOWN]), beyond=int(lost.n[_BEYOND]), lost_seconds=float(lost.us.sum()/1e6),
                         deepest=max(int(np.nan_to_num(deepest, nan=0)) - 1, 0), **{k: float(seen[k]) for k in middle})
 
-# %% ../../nbs/measure/30c_attention.ipynb #8ca475f9
+# %% ../../nbs/measure/30c_attention.ipynb #43d11340
 def attention(
     events,                  # a Shop, or a table of events with scroll_y and viewport_h (px)
     *,
@@ -124,12 +124,13 @@ def attention(
     height:int=20,           # height of a band, px
     idle:str="30s",          # the most that counts between two events
     centre:bool=False,       # weight the seconds towards the centre of the window
+    during:tuple=(),         # further conditions of the page's events, such as those of one version of the page
     who:str="attention",     # the function that asks, for messages
-) -> tuple:                  # (lazy: segment, cluster, visitor_id, visit_no, band, us and windows that begin (+) or end (−) there, with `centre` also base and slope; facts: visits, windows, events, unknown, beyond, lost_seconds, deepest, fold, page_w, page_h)
+) -> tuple:                  # (lazy: segment, cluster, visitor_id, visit_no, band, us and windows that begin (+) or end (−) there, with `centre` also base and slope; facts: visits, windows, events, scrolls (events that tell how far), unknown, beyond, lost_seconds, deepest, fold, page_w, page_h)
     "Visible time of the bands of a page as changes down the page, per visit; raises `CrmlabError` on an unknown page, device or duration."
     if not (isinstance(height, (int, float, np.number)) and height >= 1): raise CrmlabError(f"{who}: a band of height={height!r} px is none; give 1 px or more, such as 20")
     idle = microseconds(idle)
-    visits, rows = _page_rows(events, page, device, by, who)
+    visits, rows = _page_rows(events, page, device, by, during, who)
     total = collect(visits.select(n=nw.len(), lacks=nw.col("lacks").sum())).iloc[0]
     if not total.n: no_such_page(visit_events(events, who=who, by=by), page, who, device=device)
     if total.lacks: rows = _carried(rows)   # a second sort, spared where every event tells its place

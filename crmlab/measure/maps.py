@@ -141,7 +141,13 @@ def _told(result, lang):
     where = lambda c: word("heatmap.depth", lang, y=f"{c.y1:,.0f}") if kind == "scroll" else place(result, c, lang)
     return {c.segment: (where(c), phrase(c)) for _, c in best.iterrows()}
 
-# %% ../../nbs/measure/30d_maps.ipynb #df88c169
+# %% ../../nbs/measure/30d_maps.ipynb #83668a1f
+def _left_out(result, lang):
+    "Sentences on what was counted and is not on the map."
+    rows = result.meta.get("rows", {})
+    counts = dict(not_placed=rows.get("outside", 0) + rows.get("unplaced", 0), other_versions=rows.get("other_versions", 0))
+    return [word(f"heatmap.{k}", lang, n=f"{n:,}") for k, n in counts.items() if n]
+
 def _read_heatmap(result, lang):
     a, few, between = result.meta["arguments"], result.meta["few"], word("heatmap.separator", lang)
     count = result.frame.groupby("segment").n.sum()
@@ -152,7 +158,7 @@ def _read_heatmap(result, lang):
     reading = f"heatmap.reading_{a['kind']}" if a["kind"] in ("scroll", "attention") else f"heatmap.reading_{a['kind']}_{a['of']}"
     parts = [word(reading, lang, page=page_name(result, a["page"], lang), device=known_word(f"device.{a['device']}", a["device"], lang), items=items)]*bool(told)
     parts += [word("heatmap.silent", lang, segments=between.join(map(name, silent)))]*bool(silent) + [word("heatmap.few", lang, segments=between.join(map(name, few)), least=settings().min_users)]*bool(few)
-    return word("visits.space", lang).join(parts)
+    return word("visits.space", lang).join([*parts, *_left_out(result, lang)])
 
 # %% ../../nbs/measure/30d_maps.ipynb #d9adf73d
 @dataclass(frozen=True, eq=False)
