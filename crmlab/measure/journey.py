@@ -19,10 +19,12 @@ from ..tables.identity import VISIT
 from .visits import described, gathered_visits, page_name, segment_name, sentence
 
 # %% auto #0
-__all__ = ['ORDERS', 'step_name', 'q_values', 'Funnel', 'funnel']
+__all__ = ['ORDERS', 'step_matches', 'refuse_unknown', 'step_name', 'q_values', 'Funnel', 'funnel']
 
-# %% ../../nbs/measure/33_journey.ipynb #73f29a8c
-def _matches(step):
+# %% ../../nbs/measure/33_journey.ipynb #9785ae6a
+def step_matches(
+    step:str,      # name of an event, or `page:/list`
+) -> nw.Expr:
     "Whether an event is this step."
     if step.startswith("page:"): return (nw.col("event") == "page_view") & (nw.col("page") == step.removeprefix("page:"))
     return nw.col("event") == step
@@ -37,14 +39,20 @@ def _checked_steps(steps):
     if pages and "page_view" in steps: raise CrmlabError(f"funnel steps 'page_view' and {pages[0]!r} overlap: one page view would be both at once; name the pages only")
     return steps
 
-def _refuse_unknown(events, steps):
+def refuse_unknown(
+    events,           # a Shop, or a table of events
+    steps:list,       # names of events, or `page:/list`
+    *,
+    who:str="funnel", # the function that asks, for messages
+    also:tuple=(),    # other names that would do
+) -> None:
     "Raise `CrmlabError` for a step that never occurs, naming the nearest ones that do."
     seen = collect(distinct(table_of(events, "events"), "event", "page"))
     known = sorted({*seen.event.dropna()} | {f"page:{p}" for p in seen.page[seen.event == "page_view"].dropna()})
     for s in steps:
-        if s not in known: raise CrmlabError(f"funnel step {s!r} never occurs; {suggest(s, known)}")
+        if s not in known: raise CrmlabError(f"{who} step {s!r} never occurs; {suggest(s, [*known, *also])}")
 
-# %% ../../nbs/measure/33_journey.ipynb #0333925b
+# %% ../../nbs/measure/33_journey.ipynb #19f64758
 _NEVER = -2**61   # before all time; differences to it stay within 64 bits
 ORDERS = ("loose", "strict", "any")
 
@@ -58,7 +66,7 @@ def _relevant(steps, order):
 def _steps_of_people(events, by, steps, order):
     "The events that are steps, numbered from 1, with moment, value and whose they are; in strict order also what lies between, as 0."
     number = nw.lit(0)
-    for k, s in reversed(list(enumerate(steps, 1))): number = nw.when(_matches(s)).then(k).otherwise(number)
+    for k, s in reversed(list(enumerate(steps, 1))): number = nw.when(step_matches(s)).then(k).otherwise(number)
     wanted = [*_relevant(steps, order), *([] if order == "strict" else [number > 0])]
     visits, rows = gathered_visits(events, who="funnel", keep={}, chosen=(wanted, dict(ts_us=nw.col("ts_us"), step=number, value=nw.col("value"))), by=by)
     return rows.join(visits.select(*VISIT, "segment", "cluster"), on=list(VISIT))
@@ -224,7 +232,7 @@ class Funnel(Result):
         "Where two segments differ, for every pair."
         return _differences(self.frame, self.meta["segments"])
 
-# %% ../../nbs/measure/33_journey.ipynb #a9508df1
+# %% ../../nbs/measure/33_journey.ipynb #eac42fac
 def _counts(people, numbers):
     "People per segment and step, and what the last step brought: sum, squares and number of those with a value."
     through, paid = nw.col(numbers[-1]) == 1, nw.col("paid")
@@ -245,7 +253,7 @@ def funnel(
     steps, prob = _checked_steps(steps), prob or settings().prob
     numbers = [f"r{k}" for k in range(1, len(steps) + 1)]
     counts = _counts(_entries(events, by, steps, microseconds(within), order), numbers)
-    if counts.empty or (counts[numbers].sum() == 0).any(): _refuse_unknown(events, steps)
+    if counts.empty or (counts[numbers].sum() == 0).any(): refuse_unknown(events, steps)
     users = counts.set_index("segment").r1.to_dict()
     frame, meta = described(events, _shares(counts, steps, prob), users, prob=prob, steps=steps, by=by, within=within, order=order, rows=dict(people=sum(users.values())))
     meta["currency"] = events.settings.currency if isinstance(events, Shop) else settings().currency
