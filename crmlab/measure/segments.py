@@ -16,9 +16,10 @@ from ..tables.money import money_rule
 from ..tables.shop import Shop, events_of, table_of
 
 # %% auto #0
-__all__ = ['REGULAR', 'BANDS', 'ordered', 'local_day', 'dated', 'midnights', 'rfm', 'known_since', 'purchase_phases']
+__all__ = ['REGULAR', 'BANDS', 'ordered', 'local_day', 'known_until', 'dated', 'midnights', 'rfm', 'known_since',
+           'purchase_phases']
 
-# %% ../../nbs/measure/34_segments.ipynb #79b26449
+# %% ../../nbs/measure/34_segments.ipynb #143a90ef
 def _given_back(have):
     "Whether a sale was taken back as a whole."
     amount = lambda c: nw.col(c).fill_null(0.) if c in have else nw.lit(0.)
@@ -30,7 +31,7 @@ def ordered(
     orders,            # a Shop, or a table of orders
     *,
     who:str,           # the function that asks, for messages
-) -> nw.LazyFrame:     # user_id, ts_us, revenue, delivery_no, day, valid (1 or 0); rows of known people that are valid orders or returns
+) -> nw.LazyFrame:     # user_id, ts_us, order_id, revenue, delivery_no, day, valid (1 or 0); rows of known people that are valid orders or returns
     "Sales and returns of people, with their local day; raises `CrmlabError` when a column is missing."
     lazy = table_of(orders, "orders")
     have = lazy.columns
@@ -38,7 +39,8 @@ def ordered(
     valid = ((nw.col("status") == "valid") & ~_given_back(have)).fill_null(False)
     lazy = lazy.filter(~nw.col("user_id").is_null(), nw.col("status").is_in(["valid", "return"]))
     number = nw.col("delivery_no").cast(nw.Int64).fill_null(1) if "delivery_no" in have else nw.lit(1)
-    return lazy.select(nw.col("user_id").cast(nw.String), "ts_us", revenue=nw.col("revenue").cast(nw.Float64), delivery_no=number, day=local_day("ts_local"), valid=valid.cast(nw.Int64)).filter((nw.col("valid") == 1) | (nw.col("revenue") < 0))
+    order = nw.col("order_id").cast(nw.String) if "order_id" in have else nw.lit(None).cast(nw.String)
+    return lazy.select(nw.col("user_id").cast(nw.String), "ts_us", order_id=order, revenue=nw.col("revenue").cast(nw.Float64), delivery_no=number, day=local_day("ts_local"), valid=valid.cast(nw.Int64)).filter((nw.col("valid") == 1) | (nw.col("revenue") < 0))
 
 # %% ../../nbs/measure/34_segments.ipynb #d6cab8a4
 def local_day(
@@ -50,15 +52,19 @@ def local_day(
     year, month = part("year") - early, part("month") + 12*early - 3   # March is 0
     return 365*year + year//4 - year//100 + year//400 + (153*month + 2)//5 + part("day") - 719469
 
-# %% ../../nbs/measure/34_segments.ipynb #06d0bc9f
-def _bounds(orders):
-    "Moments (µs) of the first valid order and of the last thing the data knows of; raises `CrmlabError`."
-    us, valid = nw.col("ts_us"), nw.col("status") == "valid"
-    first, *latest = collect(table_of(orders, "orders").select(first=nw.when(valid).then(us).min(), last=us.max())).iloc[0]
-    if pd.isna(first): raise CrmlabError("the table holds no valid order; check the column status: orders that count are 'valid'")
-    also = [(events_of(orders)[0], "ts_us")]*orders.has("events") + [(orders.table("messages").lazy(), "sent_at_us")]*orders.has("messages") if isinstance(orders, Shop) else []
-    latest += [collect(lazy.select(last=nw.col(column).max())).iloc[0, 0] for lazy, column in also]
-    return int(first), int(max(v for v in latest if pd.notna(v)))
+# %% ../../nbs/measure/34_segments.ipynb #89e05e0d
+def known_until(
+    obj,           # a Shop, or a table of orders
+) -> int:          # µs
+    "The last moment the data knows of; raises `CrmlabError` when it is empty."
+    has = obj.has if isinstance(obj, Shop) else lambda name: name == "orders"
+    tables = [(table_of(obj, "orders"), "ts_us")] if has("orders") else []
+    if has("events"): tables.append((events_of(obj)[0], "ts_us"))
+    if has("messages"): tables.append((obj.table("messages").lazy(), "sent_at_us"))
+    latest = [collect(lazy.select(last=nw.col(column).max())).iloc[0, 0] for lazy, column in tables]
+    latest = [int(v) for v in latest if pd.notna(v)]
+    if not latest: raise CrmlabError("there are no orders, events or messages to make segments of; import some first, or check the filter in front")
+    return max(latest)
 
 def dated(
     lazy:nw.LazyFrame,   # with a moment in µs
@@ -145,7 +151,7 @@ def _score(value, cuts, up=True):
     for cut in cuts: score = score + ((nw.col(value) >= cut) if up else (nw.col(value) <= cut)).cast(nw.Int64)
     return score.cast(nw.Int64)
 
-# %% ../../nbs/measure/34_segments.ipynb #720cc8b5
+# %% ../../nbs/measure/34_segments.ipynb #7d9f570f
 def _equal_shares(rows, parts, day, first, timezone):
     "Cut points that split the customers of one day into equal parts."
     if not (isinstance(parts, int) and 2 <= parts <= 10): raise CrmlabError(f"rfm: quantiles={parts!r} is not a whole number from 2 to 10, such as 5")
@@ -155,16 +161,18 @@ def _equal_shares(rows, parts, day, first, timezone):
     found = collect(state.select(**shares, **{f"{v}_{how}": getattr(nw.col(v), how)() for v in values for how in ("min", "max")})).iloc[0]
     if pd.isna(found.recency_min): raise CrmlabError(f"rfm: nobody had ordered before {day:%Y-%m-%d}; take a later as_of for the quantiles")
     for letter, v in zip("rfm", values):
-        separates = (lambda q: q < found[f"{v}_max"]) if letter == "r" else (lambda q: q > max(found[f"{v}_min"], 0))
-        cuts[letter] = tuple(sorted({float(q) for k in range(1, parts) if separates(q := found[f"{v}{k}"])}))
+        least, most = max(found[f"{v}_min"], 0), found[f"{v}_max"]
+        points = {float(found[f"{v}{k}"]) for k in range(1, parts)}
+        cuts[letter] = tuple(sorted(q for q in points if (q < most if letter == "r" else q > least)))
         if not cuts[letter]: raise CrmlabError(f"rfm: {v} is the same for nearly everybody on {day:%Y-%m-%d}, so quantiles cannot separate customers by it; give fixed cuts={{{letter!r}: […]}}")
     return cuts
 
-# %% ../../nbs/measure/34_segments.ipynb #a9a4061b
+# %% ../../nbs/measure/34_segments.ipynb #f0647e0e
 def _span(orders):
     "Time zone, the first and last local day of the data, and its last moment (µs)."
     zone = orders.settings.timezone if isinstance(orders, Shop) else settings().timezone
-    first, until = _bounds(orders)
+    first, until = collect(table_of(orders, "orders").filter(nw.col("status") == "valid").select(first=nw.col("ts_us").min())).iloc[0, 0], known_until(orders)
+    if pd.isna(first): raise CrmlabError("the table holds no valid order; check the column status: orders that count are 'valid'")
     day = lambda us: pd.Timestamp(us, unit="us", tz="UTC").tz_convert(ZoneInfo(zone)).normalize().tz_localize(None)
     return zone, day(first), day(until), until
 
