@@ -215,7 +215,11 @@ def test_japanese_has_glyphs(tmp_path):
 
 def test_words_that_tell_who_the_visitor_is_become_dots(tmp_path):
     page = [el(10, "a", "tanaka@example.com へ", href="#"), el(11, "input", type="email", value="tanaka@example.com", id="mail"), el(12, "h2", "田中様", id="who"), el(13, "button", "お電話 090-1234-5678")]
-    shop = layout_from_rrweb(write(tmp_path, meta(0), snapshot(1, *page)), into=tmp_path/"s", mask=["#who"])
+    recording = write(tmp_path, meta(0), snapshot(1, *page))
+    for mask, message in (("#whoever", "matches nothing on"), ("#who >", "is no CSS selector")):
+        with pytest.raises(cl.CrmlabError, match=message): layout_from_rrweb(recording, into=tmp_path/"s", mask=mask)
+    with pytest.raises(cl.CrmlabError, match="a dict of selector"): layout_from_rrweb(recording, into=tmp_path/"s", labels=["a"])
+    shop = layout_from_rrweb(recording, into=tmp_path/"s", mask=["#who"])
     stored = str(shop.layouts.to_pandas().to_dict())
     assert "tanaka" not in stored and "田中" not in stored and "1234" not in stored and "•••••••••••••••••• へ" in stored
 

@@ -23,7 +23,7 @@ from ..infer.heatmap_diff import heatmap_diff
 __all__ = ['MOST_PAGES', 'PICTURE_SIZE', 'WIDE', 'TWIN_BYTES', 'TWIN_MAPS', 'TWIN_SEGMENTS', 'TWIN_SECONDS', 'Explorer',
            'explore']
 
-# %% ../../nbs/deliver/56_explore.ipynb #1334697f
+# %% ../../nbs/deliver/56_explore.ipynb #ddc1342a
 MOST_PAGES = 50   # offered unless `pages` names them
 
 def _visit_counts(shop, by):
@@ -38,6 +38,7 @@ def _offered(counts, pages):
     "The counts of the pages on offer; raises `CrmlabError` when one was never visited."
     most = counts.groupby("page").visits.sum().sort_values(ascending=False, kind="stable").index
     if not len(most): raise CrmlabError("explore: no event has both a page and a device; import recordings or events of pages first")
+    pages = [pages] if isinstance(pages, str) else pages
     for page in pages or ():
         if page not in most: raise CrmlabError(f"explore pages: {page!r} has no events; {suggest(page, most[:MOST_PAGES])}")
     return counts[counts.page.isin(pages or most[:MOST_PAGES])]

@@ -138,7 +138,7 @@ def _answer(route, document):
     if not wanted: return route.abort()
     route.fulfill(body=document.encode("utf-8", "replace"), headers={"Content-Type": "application/xhtml+xml; charset=utf-8", "Content-Security-Policy": _POLICY})
 
-# %% ../../nbs/sources/21b_replay.ipynb #dff00882
+# %% ../../nbs/sources/21b_replay.ipynb #bd869069
 _NAMED = "[id],a,button,input,select,textarea,summary,label,img,video,canvas,iframe,h1,h2,h3,h4,h5,h6,section,article,header,footer,nav,main,aside,form,li,[role=button],[role=link],[role=tab]"
 _HEADING = "h1,h2,h3,h4,h5,h6"
 _SPEAKING = f"a,button,summary,{_HEADING},[role=button],[role=link],[role=tab]"
@@ -147,7 +147,8 @@ _LOOK = """([mark, named, speaking, heading, mask]) => {
   const words = e => (e.innerText || '').replace(/\\s+/g, ' ').trim()
   document.querySelectorAll('crmlab-shadow').forEach(s => {
     try { s.parentElement.attachShadow({mode: 'open'}).append(...s.childNodes); s.remove() } catch { s.replaceWith(...s.childNodes) } })
-  for (const e of mask.flatMap(m => [...document.querySelectorAll(m)])) {
+  const hidden = mask.map(m => { try { return [...document.querySelectorAll(m)] } catch { return null } })
+  for (const e of hidden.flatMap(es => es || [])) {
     for (const t = document.createTreeWalker(e, 4); t.nextNode();) t.currentNode.data = t.currentNode.data.replace(/\\S/g, '•')
     for (const p of [e, ...call(e, 'querySelectorAll', '*')]) { for (const a of ['aria-label', 'alt', 'placeholder', 'title', 'value']) call(p, 'removeAttribute', a)
       if (call(p, 'matches', 'img,canvas,svg')) p.style.visibility = 'hidden' } }
@@ -159,7 +160,7 @@ _LOOK = """([mark, named, speaking, heading, mask]) => {
       found.push([call(e, 'getAttribute', mark), b.x + scrollX, b.y + scrollY, b.width, b.height, label(e), call(e, 'matches', named)])
     if (e.shadowRoot) visit(e.shadowRoot) })
   visit(document)
-  return {found, failed: !!document.querySelector('parsererror'), width: body.scrollWidth, height: body.scrollHeight,
+  return {found, masked: hidden.map(es => es && es.length), failed: !!document.querySelector('parsererror'), width: body.scrollWidth, height: body.scrollHeight,
           grey: [...document.images].filter(i => i.src.includes("%23ddd") && (i.width < 2 || i.height < 2)).length}
 }"""
 
@@ -198,9 +199,14 @@ def _shown(scenes, chromium, mask, folder):
         if scene is None: raise CrmlabError(f"no Chromium could be started ({why}); install it (apt-get install chromium fonts-ipafont-gothic, or Google Chrome), or give its path as chromium=") from e
         raise CrmlabError(f"page {scene.page} on {scene.device} cannot be shown ({why}); leave it out by page= or device=, or record it again") from e
 
-# %% ../../nbs/sources/21b_replay.ipynb #1dee60ec
+# %% ../../nbs/sources/21b_replay.ipynb #661e557e
 def _seen(scenes, chromium, mask, folder):
-    with ThreadPoolExecutor(1) as pool: return pool.submit(_shown, scenes, chromium, mask, folder).result()
+    "As `_shown`, in a thread of its own; raises `CrmlabError` when something that was to be blotted out was not found on any page."
+    with ThreadPoolExecutor(1) as pool: seen = pool.submit(_shown, scenes, chromium, mask, folder).result()
+    for selector, *counts in zip(mask, *(s["masked"] for s in seen)):
+        if None in counts: raise CrmlabError(f"mask={selector!r} is no CSS selector; write one such as '.member-name' or '#greeting'")
+        if not any(counts): raise CrmlabError(f"mask={selector!r} matches nothing on {', '.join(sorted({s.page for s in scenes}))}, so nothing would be blotted out; look its selector up in the page, or leave it out")
+    return seen
 
 # %% ../../nbs/sources/21b_replay.ipynb #2f060ecd
 def _rows(scene, seen, labels):
@@ -259,7 +265,7 @@ def _page_namer(rules):
         return known[href]
     return page_of
 
-# %% ../../nbs/sources/21b_replay.ipynb #baa85b8f
+# %% ../../nbs/sources/21b_replay.ipynb #c87035ea
 def layout_from_rrweb(
     recording,                # .json or .json.gz, a folder, or several of them; the earliest snapshot of a page and device counts
     *,
@@ -273,6 +279,7 @@ def layout_from_rrweb(
 ) -> Shop:                    # `.layouts` with boxes and screenshots; `.counts`; `.notes`: what is not as the visitor saw it
     "Rebuild recorded pages in a headless browser and store their pictures and element boxes as layouts; raises `CrmlabError` and changes nothing on failure."
     into, files, mask = Path(into), find_files(recording, (".json", ".json.gz")), [mask] if isinstance(mask, str) else list(mask)
+    if not isinstance(labels or {}, dict): raise CrmlabError(f"labels={labels!r}: give a dict of selector → name, such as {{'#cta': 'Buy now'}}")
     rules = read_shop_settings(into).page_rules
     scenes = _first_scenes(files, _page_namer(rules), page, device, microseconds(settle)/1000)
     set_key(pseudonym_key(into))
