@@ -17,18 +17,23 @@ from .visit_counts import known_names, listed_behaviours, visit_counts
 # %% auto #0
 __all__ = ['behaviours']
 
-# %% ../../nbs/measure/38b_behaviours.ipynb #47fac0d0
+# %% ../../nbs/measure/38b_behaviours.ipynb #78636771
+def _columns(listed, x):
+    "The column of each y. An expression that serves twice, as y of one behaviour and x of another, is summed once."
+    named = {id(e): f"x_{name}" for name,e in x.items()}
+    return [named.setdefault(id(y), f"y{k}") for k,(_,_,y,_) in enumerate(listed)]
+
 def _people(counts, listed, x, strata):
     "One row per person and cell: sums of all y and x; computed."
-    terms = {f"y{k}": y for k,(_,_,y,_) in enumerate(listed)} | {f"x_{name}": e for name,e in x.items()}
+    terms = {f"x_{name}": e for name,e in x.items()} | {name: y for name,(_,_,y,_) in zip(_columns(listed, x), listed) if name.startswith("y")}
     people = counts.group_by("segment", *strata, "cluster").agg(**{name: e.cast(nw.Float64).sum() for name,e in terms.items()})
     return settled(people.with_columns(nw.col(*terms).fill_null(0.)))
 
 def _products(listed, x, other=""):
     "Sums of products of a row with itself, or with the columns that end in `other`."
     c, both = nw.col, {}
-    for k, (_, _, _, per) in enumerate(listed):
-        y, yb, xa, xb = c(f"y{k}"), c(f"y{k}{other}"), c(f"x_{per}"), c(f"x_{per}{other}")
+    for k, (name, (_, _, _, per)) in enumerate(zip(_columns(listed, x), listed)):
+        y, yb, xa, xb = c(name), c(f"{name}{other}"), c(f"x_{per}"), c(f"x_{per}{other}")
         both |= {f"yy{k}": (y*yb).sum(), f"xy{k}": (xa*yb).sum()} | ({f"yx{k}": (y*xb).sum()} if other else {})
     for per in x: both |= {f"xx_{per}": (c(f"x_{per}")*c(f"x_{per}{other}")).sum(), f"n_{per}": ((c(f"x_{per}") > 0) & (c(f"x_{per}{other}") > 0)).cast(nw.Int64).sum()}
     return both
@@ -38,7 +43,7 @@ def _cells(people, listed, x, strata):
     plain = {name: nw.col(name).sum() for name in people.columns if name not in ("segment", "cluster", *strata)}
     return collect(people.group_by("segment", *strata).agg(**plain, **_products(listed, x))).sort_values(["segment", *strata], ignore_index=True)
 
-# %% ../../nbs/measure/38b_behaviours.ipynb #e371374a
+# %% ../../nbs/measure/38b_behaviours.ipynb #4e00d505
 def _of_several(people):
     "The rows of people that have more than one."
     several = people.group_by("cluster").agg(parts=nw.len()).filter(nw.col("parts") > 1)
@@ -48,16 +53,16 @@ def _across(people, cells, listed, x, strata):
     "One row per pair of different cells i < j that share people: products over these."
     key = ["segment", *strata]
     numbered = moved(scan(cells[key].assign(cell=np.arange(len(cells)))), people)
-    coded = settled(_of_several(people).join(numbered, on=key).drop(*key))
+    coded = _of_several(people).join(numbered, on=key).drop(*key)
     other = coded.rename({n: f"{n}_2" for n in coded.columns if n != "cluster"})
     pairs = coded.join(other, on="cluster").filter(nw.col("cell") < nw.col("cell_2"))
     return collect(pairs.group_by("cell", "cell_2").agg(**_products(listed, x, "_2")))
 
-# %% ../../nbs/measure/38b_behaviours.ipynb #3b6e4d43
+# %% ../../nbs/measure/38b_behaviours.ipynb #38f85e0b
 def _shared_people(people, x):
     "People with x > 0 in both of two segments, whatever their strata: (segments, one square matrix per x)."
     has = {f"has_{per}": (nw.col(f"x_{per}").sum() > 0).cast(nw.Int64) for per in x}
-    totals = people.group_by("segment", "cluster").agg(**has)
+    totals = settled(people.group_by("segment", "cluster").agg(**has))
     own = collect(totals.group_by("segment").agg(**{name: nw.col(name).sum() for name in has})).sort_values("segment", ignore_index=True)
     several = _of_several(totals)
     other = several.rename({"segment": "segment_2"} | {name: f"{name}_2" for name in has})
@@ -70,7 +75,7 @@ def _shared_people(people, x):
         shared[per][i, j] = shared[per][j, i] = both[f"has_{per}"]
     return at, shared
 
-# %% ../../nbs/measure/38b_behaviours.ipynb #bdafd2ae
+# %% ../../nbs/measure/38b_behaviours.ipynb #55fbcad5
 def _pairs(cells, across, listed, x):
     "Ordered pairs of cells: their places i, j, and by behaviour and by x the sums of each pair."
     i, j = (np.concatenate([np.arange(len(cells)), *(across[c].to_numpy(int) for c in order)]) for order in (("cell", "cell_2"), ("cell_2", "cell")))
@@ -82,12 +87,12 @@ def _pairs(cells, across, listed, x):
 def _long(cells, across, people, listed, x, strata):
     "One row per behaviour and pair of cells that share people; the diagonal always."
     (i, j, products, squares), (at, shared), key = _pairs(cells, across, listed, x), people, ["segment", *strata]
-    side, parts = cells.segment.map(at).to_numpy(), []
+    side, columns, parts = cells.segment.map(at).to_numpy(), _columns(listed, x), []
     for k in sorted(range(len(listed)), key=lambda k: listed[k][0]):
         name, unit, _, per = listed[k]
-        if name.startswith(("landing:", "first_view_exit:")) and not cells[f"y{k}" if per == "visits" else f"x_{per}"].any(): continue   # a page that nobody landed on is no landing page
+        if name.startswith(("landing:", "first_view_exit:")) and not cells[columns[k] if per == "visits" else f"x_{per}"].any(): continue   # a page that nobody landed on is no landing page
         kept = np.flatnonzero((squares[per]["n"] > 0) | (i == j))
-        sums = dict(n=squares[per]["n"].astype("int64"), people=shared[per][side[i], side[j]].astype("int64"), y=cells[f"y{k}"].to_numpy()[i], x=cells[f"x_{per}"].to_numpy()[i], **products[k], xx=squares[per]["xx"])
+        sums = dict(n=squares[per]["n"].astype("int64"), people=shared[per][side[i], side[j]].astype("int64"), y=cells[columns[k]].to_numpy()[i], x=cells[f"x_{per}"].to_numpy()[i], **products[k], xx=squares[per]["xx"])
         parts.append(dict(behaviour=np.full(len(kept), k), pair=kept) | {c: v[kept] for c,v in sums.items()})
     f = {c: np.concatenate([p[c] for p in parts]) for c in parts[0]}
     text = lambda values, which: pa.array(list(values), pa.string()).take(pa.array(which))

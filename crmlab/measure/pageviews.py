@@ -17,7 +17,7 @@ from .visits import ALL, acted, earliest, found_of, ready_events, scrolled
 # %% auto #0
 __all__ = ['columns_of_events', 'view_rows', 'view_visits', 'page_views']
 
-# %% ../../nbs/measure/30e_pageviews.ipynb #854ca2d4
+# %% ../../nbs/measure/30e_pageviews.ipynb #bb1114af
 def _named(lazy):
     "Events with the name of what happened, and with the element that was clicked."
     event = nw.col("event")
@@ -26,7 +26,7 @@ def _named(lazy):
 def _summed(events, place, view, texts, own):
     "Events added up by page view and by what keeps its name."
     c, moment = nw.col, lambda flag: nw.when(flag).then(nw.col("ts_us"))
-    facts = dict(ts_us=c("ts_us").min(), last_us=c("ts_us").max(), opened_us=moment(c("event") == "page_view").min(), act_us=moment(acted()).min(), scroll_us=moment(scrolled()).min(),
+    facts = dict(ts_us=c("ts_us").min(), opened_us=moment(c("event") == "page_view").min(), act_us=moment(acted()).min(), scroll_us=moment(scrolled()).min(),
                  bottom=(c("scroll_y").fill_null(0) + c("viewport_h")).max(), page_h=c("page_h").max(), n=nw.len().cast(nw.Int64), value=c("value").sum())
     return events.with_columns(view=view).group_by(*place, "view", *texts, "happened", "clicked").agg(**facts, **{name: c(name).max() for name in own})
 
@@ -64,7 +64,7 @@ def _all_rows(lazy, found, texts, own):
         rows = rows.join(nameless, on="visitor_id", how="anti")
     return settled(nw.concat([part.select(rows.columns) for part in (rows, *walked)])) if walked else rows
 
-# %% ../../nbs/measure/30e_pageviews.ipynb #34485e45
+# %% ../../nbs/measure/30e_pageviews.ipynb #4cead656
 def columns_of_events(
     columns,  # columns asked for
     tags,     # those that visits will get
@@ -80,7 +80,7 @@ def view_rows(
     strata:tuple=(),       # further text columns that are kept
     own:tuple=(),          # further columns of which a visit has one value, the largest
     gap:str="30m",         # silence that ends a visit
-) -> nw.LazyFrame:         # page views by what happened and was clicked: visitor_id, visit_no, user_id, visit_start_us, visit_end_us, visit_start, view, page, device, strata…, happened, clicked, ts_us, last_us, opened_us, act_us, scroll_us, bottom, page_h, n, value; computed
+) -> nw.LazyFrame:         # page views by what happened and was clicked: visitor_id, visit_no, user_id, visit_start_us, visit_end_us, visit_start, view, page, device, strata…, happened, clicked, ts_us, opened_us, act_us, scroll_us, bottom, page_h, n, value; computed
     "Events added up by page view; raises `CrmlabError` when a column is missing."
     lazy, tags = events_of(events)
     lazy = _named(ready_events(lazy, tags, who=who, by=by, gap=gap, needs=(), stored=isinstance(events, Shop)))
@@ -117,15 +117,15 @@ def view_visits(
         first_view_exit=(c("act_us").is_null() & (c("low") == c("high"))).fill_null(False), **{s: c(s).cast(nw.String).fill_null(UNKNOWN) for s in strata if s != by})
     return known.select(*VISIT, "segment", "cluster", *[s for s in strata if s != "landing"], "visit_start", "visit_start_us", "landing", "first_view_exit", "scrolled", "passed", "first_action", "dwell", "next_us")
 
-# %% ../../nbs/measure/30e_pageviews.ipynb #dfbc6680
+# %% ../../nbs/measure/30e_pageviews.ipynb #e0ae8f85
 def page_views(
     rows:nw.LazyFrame,     # of `view_rows`
-) -> nw.LazyFrame:         # visitor_id, visit_no, page, device, ts_us, bottom (px), depth (0–1), dwell (s), left (the visit's last page view); computed
+) -> nw.LazyFrame:         # visitor_id, visit_no, page, device, bottom (px), depth (0–1), dwell (s), left (the visit's last page view); computed
     "One row per page view, with what the time until the next one tells."
     c = nw.col
     views = rows.group_by(*VISIT, "view").agg(page=earliest("page"), device=earliest("device"), ts_us=c("ts_us").min(), visit_end_us=c("visit_end_us").max(),
         opened_us=c("opened_us").min(), bottom=c("bottom").max(), page_h=c("page_h").max()).filter(~c("opened_us").is_null())
     views = views.with_columns(later_us=c("ts_us").shift(-1).over(*VISIT, order_by=["ts_us", "view"]))
     depth = nw.when(c("page_h") > 0).then(c("bottom")/c("page_h"))
-    return settled(views.select(*VISIT, "page", "device", "ts_us", "bottom", depth=nw.when(depth > 1).then(1.).otherwise(depth),
+    return settled(views.select(*VISIT, "page", "device", "bottom", depth=nw.when(depth > 1).then(1.).otherwise(depth),
         dwell=(nw.coalesce("later_us", "visit_end_us") - c("ts_us"))/10**6, left=c("later_us").is_null()))

@@ -18,13 +18,13 @@ from ..tables.shop import Shop, table_of
 # %% auto #0
 __all__ = ['SHORT', 'Names', 'known_names', 'visit_counts', 'flag', 'listed_behaviours']
 
-# %% ../../nbs/measure/38_visit_counts.ipynb #52d6dd8c
+# %% ../../nbs/measure/38_visit_counts.ipynb #78103d1a
 _SHARE, _MOST_EVENTS, _MOST_ELEMENTS = .05, 60, 12   # least share of the visits; at most so many
 
 def _event_names(rows):
-    "Names of commerce and custom events, the most frequent first."
-    counts = collect(rows.filter(~nw.col("happened").is_null()).group_by("happened").agg(n=nw.col("n").sum()))
-    return list(counts.sort_values(["n", "happened"], ascending=[False, True]).happened[:_MOST_EVENTS])
+    "Names of commerce and custom events, the most frequent first; and whether purchases have a value."
+    counts = collect(rows.filter(~nw.col("happened").is_null()).group_by("happened").agg(n=nw.col("n").sum(), most=nw.col("value").max()))
+    return list(counts.sort_values(["n", "happened"], ascending=[False, True]).happened[:_MOST_EVENTS]), bool((counts.most[counts.happened == "purchase"] > 0).any())
 
 def _frequent(rows, visits, *names):
     "What occurs in at least 5 % of the visits, the most frequent first."
@@ -53,7 +53,7 @@ def _elements(rows, visits, pages, boxes):
     places = list(zip(found.page, found.selector))
     return found.assign(key=[f"{p} {s}" for p,s in places], label=[label.get(k) for k in places], mids=[mids.get(k, {}) for k in places])
 
-# %% ../../nbs/measure/38_visit_counts.ipynb #e96efe74
+# %% ../../nbs/measure/38_visit_counts.ipynb #7b357c02
 @dataclass(frozen=True, eq=False)
 class Names:
     "What the data hold: pages, events and elements that are behaviours of their own."
@@ -70,13 +70,14 @@ def known_names(
     layouts=None,          # a table of layouts; None: those of a Shop
 ) -> Names:
     "Pages, events and elements that occur often enough."
-    visits, valued = collect(distinct(rows, *VISIT).select(n=nw.len())).n[0], collect(rows.filter(nw.col("happened") == "purchase").select(most=nw.col("value").max())).most[0]
+    visits = collect(views.select(n=nw.when(nw.col("left")).then(1).count())).n[0]   # each visit has one last page view
+    names, valued = _event_names(rows)
     pages = list(_frequent(views, visits, "page").page)
     elements = _elements(rows, visits, pages, _boxes(events, layouts))
     currency = events.settings.currency if isinstance(events, Shop) else settings().currency
     labels = dict(events.settings.pages) if isinstance(events, Shop) else {}
     named = {e.key: word("behaviour.element", name=e.label or e.selector, page=labels.get(e.page, e.page)) for e in elements.itertuples()}
-    return Names(pages, _event_names(rows), elements, (currency if known_word(f"unit.{currency}", "") else "amount") if valued and valued > 0 else None, labels | named)
+    return Names(pages, names, elements, (currency if known_word(f"unit.{currency}", "") else "amount") if valued else None, labels | named)
 
 # %% ../../nbs/measure/38_visit_counts.ipynb #39d67bab
 def _on_screen(element):
@@ -150,7 +151,7 @@ def _of_pages(names):
         if e.mids: out.append((f"seen:{e.key}", "share", c(f"seen{j}"), seen))
     return out, x
 
-# %% ../../nbs/measure/38_visit_counts.ipynb #b78c3212
+# %% ../../nbs/measure/38_visit_counts.ipynb #9a7afc56
 _FAVOURITE = re.compile(r"(add.?to.?|added.to.)?(wish.?list|favou?rites?)|.*added to wishlist|likes?|favou?rited?", re.I)
 _ERROR = re.compile(r".*(error|exception)s?\b.*", re.I)
 
@@ -167,8 +168,11 @@ def _of_events(names):
     if cart is not None and item is not None: out, x["items"] = [*out, ("cart_after_item", "share", item*cart, "items")], item
     if cart is not None: out, x["carts"] = [*out, ("cart_abandon", "share", missing(cart), "carts")], cart
     if checkout is not None: out, x["checkouts"] = [*out, ("checkout_abandon", "share", missing(checkout), "checkouts")], checkout
-    if bought is not None: out, x["purchases"] = [*out, ("purchases", "order", c(times["purchase"]), "visits")], c(times["purchase"])
-    if bought is not None and names.currency: out += [("revenue", names.currency, c("value"), "visits"), ("order_value", names.currency, c("value"), "purchases")]
+    if bought is not None: x["purchases"] = c(times["purchase"])
+    if bought is not None: out.append(("purchases", "order", x["purchases"], "visits"))
+    if bought is not None and names.currency:
+        value = c("value")
+        out += [("revenue", names.currency, value, "visits"), ("order_value", names.currency, value, "purchases")]
     return out, x
 
 def listed_behaviours(
