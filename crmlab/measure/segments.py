@@ -183,7 +183,7 @@ def _cell(letters, cuts):
     if not all(cuts[k] for k in known): raise CrmlabError("rfm: the presets know cut points of money in yen only; give cuts={'m': […]} in the shop's currency, or m = […] under [rfm] in shop.toml")
     return nw.concat_str(*(e for k in known for e in (nw.lit(k.upper()), nw.col(k).cast(nw.String))))
 
-# %% ../../nbs/measure/34_segments.ipynb #b1400343
+# %% ../../nbs/measure/34_segments.ipynb #74ab7e76
 def rfm(
     orders,                    # a Shop, or a table of orders (user_id, ts, status, revenue)
     *,
@@ -208,7 +208,8 @@ def rfm(
 
 def _facts(orders, zone):
     "What later steps need to know of a table of segments: nobody is in two at once."
-    return dict(disjoint=True, timezone=zone, money=money_rule(orders.settings.money if isinstance(orders, Shop) else {}))
+    own = orders.settings if isinstance(orders, Shop) else None
+    return dict(disjoint=True, timezone=zone, money=money_rule(own.money if own else {}), currency=(own or settings()).currency)
 
 # %% ../../nbs/measure/34_segments.ipynb #39a1668d
 REGULAR = 5   # order days from which on somebody is a regular
