@@ -31,6 +31,9 @@ def promises(found: dict) -> list[dict]:
             made += [dict(what=f"peak memory in GB, import of {k}", value=f["peak_mb"]/1000, bound=2) for k, f in r["formats"].items() if "peak_mb" in f]
         for kind, what, bound in (("maps-", "click maps of every page and device, crmlab / floor", 1.15), ("attention-", "attention bands, crmlab / floor", 1.5)):
             if name.startswith(kind): made.append(dict(what=f"CPU of {what}, {r['size']} events", value=r["crmlab"]["cpu_s"]/r["floor"]["cpu_s"], bound=bound if r["size"] == "10M" else None))
+        if name.startswith("journeys-"):
+            for key, what, bound in (("cpu_s", "CPU", 1), ("wall_s", "time", 1), ("peak_mb", "peak memory", .333)):
+                made.append(dict(what=f"{what} of sessions, funnel and transitions, crmlab / retentioneering, {r['size']} events", value=r["crmlab"][key]/r["retentioneering"][key], bound=bound))
         if name == "map_race": made.append(dict(what="CPU seconds of heatmap_diff, 64 × 600 cells, 20,000 people", value=r["grid_64x600_20000_users_cpu_s"], bound=2))
         if name.startswith("simulate"):
             made += [dict(what=f"events a second, simulate, {r['size']} events", value=r["events_per_s"], bound=500_000 if r["rows"]["events"] > 5*10**5 else None, least=True),

@@ -1,4 +1,7 @@
-"The five queries as a user of crmlab writes them: `QUERIES` maps a name to a function of the shop folder."
+"""The five queries as a user of crmlab writes them: `QUERIES` maps a name to a function of the shop folder.
+
+`JOURNEYS` are sessions, funnel and transitions of the events' Parquet files, each with what brings the answer to a common form.
+"""
 from __future__ import annotations
 
 from functools import cache
@@ -10,6 +13,7 @@ import scipy.special  # noqa: F401
 import crmlab as cl
 import crmlab.measure.heatmap
 import crmlab.measure.journey
+import crmlab.measure.transitions
 import crmlab.measure.visits
 from crmlab.tables.engine import as_of as value_as_of
 from crmlab.tables.engine import scan
@@ -41,3 +45,24 @@ def as_of(shop):
 
 
 QUERIES = dict(sessionize=sessionize, heatmap=heatmap, scroll=scroll, funnel=funnel, as_of=as_of)
+
+
+def _plain(shop): return scan(shop/"events").select("visitor_id", "ts", "ts_us", "ts_local", "event", "page", "device")   # no members, no sessions of the tracker
+
+
+def _by_session(shop): return cl.sessionize(_plain(shop)).to_pandas()
+
+
+def _funnel(shop): return cl.funnel(_plain(shop), steps=list(STEPS), within="99999d").frame
+
+
+def _transitions(shop): return crmlab.measure.transitions.transitions(_plain(shop), steps="event").frame
+
+
+def plain_sessions(f): return f.assign(start=f.start.astype("datetime64[us, UTC]"))[["visitor_id", "start"]].sort_values(["visitor_id", "start"], ignore_index=True)
+
+
+def plain_transitions(f): return f[~f.source.str.startswith("(") & ~f.target.str.startswith("(") & (f.n > 0)][["source", "target", "n"]].sort_values(["source", "target"], ignore_index=True)
+
+
+JOURNEYS = dict(sessions=(_by_session, plain_sessions), funnel=(_funnel, lambda f: f[["step", "n"]]), transitions=(_transitions, plain_transitions))

@@ -55,8 +55,13 @@ def frequent_states(
     if counts.empty: raise CrmlabError(f"{who}: no event is a step (steps={steps!r}); import page views, or name another column")
     return sorted(counts.sort_values(["n", "state"], ascending=[False, True]).state[:top])
 
-# %% ../../nbs/measure/33b_transitions.ipynb #54e91ed7
-_WHO = (*VISIT, "segment", "cluster")
+# %% ../../nbs/measure/33b_transitions.ipynb #0f6b312c
+_WHO = ("visit", "segment", "cluster")
+
+def _numbered(visits):
+    "Visits with a number for each visit and person."
+    visit = nw.concat_str(nw.col("visitor_id"), nw.col("visit_no").cast(nw.String), separator=" ")
+    return settled(visits.select(*VISIT, "segment", visit=visit.rank("ordinal").cast(nw.Int64), cluster=nw.col("cluster").rank("dense").cast(nw.Int64)))
 
 def journey_rows(
     events,        # a Shop, or a table of events
@@ -65,34 +70,35 @@ def journey_rows(
     steps:str,     # as in `state_of`
     names:list,    # states that keep their names, sorted
     who:str,       # the function that asks, for messages
-) -> nw.LazyFrame: # visitor_id, visit_no, segment, cluster, ts_us, state (place in `names`, −1 for the others)
+) -> nw.LazyFrame: # visit, segment, cluster (numbers of visit and person), ts_us, state (place in `names`, −1 for the others)
     "The steps of every visit."
     is_step, state = state_of(steps, events_of(events)[0].columns, who=who)
     code = nw.lit(_OTHER)
     for k, name in enumerate(names): code = nw.when(state == name).then(k).otherwise(code)
     visits, rows = gathered_visits(events, who=who, keep={}, chosen=([is_step], dict(ts_us=nw.col("ts_us"), state=code.cast(nw.Int64))), by=by)
-    return rows.join(visits.select(*_WHO), on=list(VISIT))
+    return rows.join(_numbered(visits), on=list(VISIT)).select(*_WHO, "ts_us", "state")
 
 def _moves(rows):
     "Each step with its number in the visit, the next state and the one after."
-    over = lambda e: e.over(*VISIT, order_by=["ts_us", "state"])
+    over = lambda e: e.over("visit", order_by=["ts_us", "state"])
     ahead = lambda k: over(nw.col("state").shift(-k))
     return rows.select(*_WHO, source="state", target=ahead(1).fill_null(_EXIT), after=ahead(2), step=over(nw.col("state").cum_count()).cast(nw.Int64))
 
-# %% ../../nbs/measure/33b_transitions.ipynb #8cd385ee
+# %% ../../nbs/measure/33b_transitions.ipynb #839ac2a9
 def person_sums(
     people:nw.LazyFrame,  # segment, cluster, keys, y: one row per person and thing that she did
     totals:nw.LazyFrame,  # segment, cluster, per, x: how often she could have; one row per person
     *keys:str,            # what is counted, such as source and target
     per:tuple=(),         # keys that x depends on, such as source
-) -> pd.DataFrame:        # segment, keys, y, yy, xy, doers (people with y > 0), x, xx, users (people with x > 0); a row for each key in every segment
+    also:tuple=(),        # further columns of `people` to add up
+) -> pd.DataFrame:        # segment, keys, y, yy, xy, doers (people with y > 0), x, xx, users (people with x > 0), also; a row for each key in every segment
     "Sums, squares and products over people, also of those who did nothing."
     y, x = nw.col("y").cast(nw.Float64), nw.col("x").cast(nw.Float64)
-    done = collect(people.join(totals, on=["segment", "cluster", *per]).group_by("segment", *keys).agg(y=y.sum(), yy=(y*y).sum(), xy=(x*y).sum(), doers=nw.len()))
+    done = collect(people.join(totals, on=["segment", "cluster", *per]).group_by("segment", *keys).agg(y=y.sum(), yy=(y*y).sum(), xy=(x*y).sum(), doers=nw.len(), **{c: nw.col(c).sum().cast(nw.Int64) for c in also}))
     whole = collect(totals.group_by("segment", *per).agg(x=x.sum(), xx=(x*x).sum(), users=nw.len()))
     grid = done[list(keys)].drop_duplicates().merge(whole[["segment"]].drop_duplicates(), how="cross")
     made = grid.merge(done, on=["segment", *keys], how="left").merge(whole, on=["segment", *per], how="left")
-    return made.fillna({c: 0 for c in ("y", "yy", "xy", "doers", "x", "xx", "users")}).astype(dict(doers=int, users=int))
+    return made.fillna({c: 0 for c in ("y", "yy", "xy", "doers", "x", "xx", "users", *also)}).astype(dict(doers=int, users=int))
 
 def _by_person(moves):
     "Per person and move: how often, and in how many visits; entries are moves from outside."
@@ -264,11 +270,11 @@ class TransitionDifference(Result):
     "Differences of two segments, move by move: source, target, a, b (shares of those who leave the source), x_a, x_b (leaving it), users_a, users_b, est (b − a), lo, hi, p, q, flagged."
     _draw, _read = staticmethod(_draw_difference), staticmethod(_read_difference)
 
-# %% ../../nbs/measure/33b_transitions.ipynb #f97b1106
+# %% ../../nbs/measure/33b_transitions.ipynb #df33adf4
 @dataclass(frozen=True, eq=False)
 class Transitions(Result):
     "What follows what within visits, per segment."
-    moves:Table|None = None   # one row per step: visit, segment, cluster, step, source, target, after
+    moves:Table|None = None   # one row per step: visit, segment, cluster (numbers of visit and person), step, source, target, after
     people:Table|None = None  # one row per person and move: segment, cluster, source, target, y (how often), visits
     _draw, _read = staticmethod(_draw_transitions), staticmethod(_read_transitions)
 
@@ -300,12 +306,10 @@ class Transitions(Result):
         people, meta = self.people.lazy(), self.meta | dict(arguments=self.meta["arguments"] | dict(a=a, b=b))
         return TransitionDifference(_named(share_differences(people, _left(people), "source", "target", per=("source",), a=a, b=b, prob=self.meta["prob"]), self.meta["states"]), meta)
 
-# %% ../../nbs/measure/33b_transitions.ipynb #f29f2b2d
+# %% ../../nbs/measure/33b_transitions.ipynb #fb4e41f1
 def _matrix(people, prob):
     "The matrix of moves with its shares."
-    sums = person_sums(people, _left(people), "source", "target", per=("source",))
-    visits = collect(people.group_by("segment", "source", "target").agg(visits=nw.col("visits").sum().cast(nw.Int64)))
-    sums = sums.merge(visits, on=["segment", "source", "target"], how="left").fillna(dict(visits=0))
+    sums = person_sums(people, settled(_left(people)), "source", "target", per=("source",), also=("visits",))
     return pd.concat([sums[["segment", "source", "target"]], sums.y.astype(int).rename("n"), sums.visits.astype(int), sums.doers.rename("users"), share_interval(sums, prob=prob)], axis=1), sums
 
 def transitions(
