@@ -15,7 +15,7 @@ from ..tables.shop import UNKNOWN
 
 # %% auto #0
 __all__ = ['SUMS', 'pair_table', 'pair_rows', 'Groups', 'people', 'CellSums', 'cell_sums', 'grouped', 'common', 'unweighed',
-           'compare']
+           'standardised', 'thin', 'side_variances', 'quantile_of_t', 'freedom', 'compare']
 
 # %% ../../nbs/infer/40b_compare.ipynb #19b7d47f
 SUMS = dict(yy="yy", xy="yx", yx="xy", xx="xx", n="n")   # a product of two cells, and the same product seen from the other
@@ -101,15 +101,16 @@ class Groups:
     stratum:np.ndarray # stratum of each cell
     members:tuple|None # of side a, of side b, on both sides; when the table counts people per segment
 
-# %% ../../nbs/infer/40b_compare.ipynb #18834f43
+# %% ../../nbs/infer/40b_compare.ipynb #292637c2
 def people(
     shared:np.ndarray,  # (parts, parts) members in both
 ) -> int:
     "Members in at least one part, from members in each and in each pair."
-    single, double = np.trace(shared), np.triu(shared, 1).sum()
+    single = shared.trace()
+    twice = shared.sum() - single   # every pair from both sides
     if single == 0: return 0
-    r = 1 + np.floor(2*double/single)
-    return int(round(2*single/(r + 1) - 2*double/(r*(r + 1))))
+    r = 1 + twice//single
+    return round(2*single/(r + 1) - twice/(r*(r + 1)))
 
 def _members(shared, segment, side):
     "Members of side a, of side b and of both, from people in both of any two segments."
@@ -182,8 +183,10 @@ def unweighed(
     return Groups(g.y.sum(1, keepdims=True), g.x.sum(1, keepdims=True), *(add @ m @ add.T for m in (g.yy, g.xy, g.xx)),
                   g.shared, g.side, np.zeros_like(g.stratum), g.members)
 
-# %% ../../nbs/infer/40b_compare.ipynb #eefc16d4
-def _levels(g):
+# %% ../../nbs/infer/40b_compare.ipynb #6912bf23
+def standardised(
+    g:Groups,   # all sides have every stratum
+) -> tuple:     # level of each side, their covariance
     "Standardised level of every side and their covariance."
     total, (sides, strata) = g.x.sum(), g.x.shape
     w, ratio = g.x.sum(0)/total, g.y/g.x
@@ -196,39 +199,32 @@ def _levels(g):
     mixed = on_y @ g.xy.T @ on_x.T
     return level, on_y @ g.yy @ on_y.T + mixed + mixed.T + on_x @ g.xx @ on_x.T
 
-# %% ../../nbs/infer/40b_compare.ipynb #18362fe2
+# %% ../../nbs/infer/40b_compare.ipynb #2db45634
 _IMAGINED = 4   # members of average spread; two successes and two failures are the share's rule of thumb
 
 def _spread(yy, xy, xx, ratio): return np.maximum(yy - 2*ratio*xy + ratio**2*xx, 0)
 
-def _own(g, s):
-    "yy, xy and xx among the groups of one side."
-    k = g.x.shape[1]
-    own = slice(s*k, (s + 1)*k)
-    return tuple(m[own, own] for m in (g.yy, g.xy, g.xx))
+def _of_sides(y, x, yy, xy, xx):
+    "Spread of each side's members around its one ratio, summed over members; 0 where all are alike."
+    total, alike = _spread(yy, xy, xx, y/x), xx/x**2   # alike: 1 / effective members
+    return np.where(total > 1e-12*yy, total/np.maximum(1 - alike, .5), 0)   # rounding of the sums is no spread
 
-def _side_spread(g, s):
-    "Spread of a side's members around its one ratio, summed over members, and their Σx²."
-    yy, xy, xx = (m.sum() for m in _own(g, s))
-    total = _spread(yy, xy, xx, g.y[s].sum()/g.x[s].sum())
-    alike = xx/g.x[s].sum()**2   # 1 / effective members
-    return np.array([total/max(1 - alike, .5) if total > 1e-12*yy else 0, xx])   # rounding of the sums is no spread
-
-# %% ../../nbs/infer/40b_compare.ipynb #aa63abfc
-def _side(g, s):
-    "Effective members of a side and what thin strata add to its variance."
-    (yy, xy, xx), x, w = _own(g, s), g.x[s], g.x.sum(0)/g.x.sum()
-    each = np.diag(xx)
-    n = x**2/each                       # effective members of each group
-    lenders = [s] if _side_spread(g, s)[0] > 0 else list(range(len(g.x)))
-    lent, squares = sum(_side_spread(g, t) for t in lenders)
-    usual = lent/squares*each           # were a member's spread as her visits,
-    single = lent/g.x[lenders].sum()*x  # or were visits on their own: more where members come once
-    plain = _spread(np.diag(yy), np.diag(xy), each, g.y[s]/x)
+def thin(
+    g:Groups,
+) -> tuple:   # per side: effective members, and what thin strata add to its variance
+    "How many members a side's level rests on, and the variance that groups of few members hide."
+    sides, strata = g.x.shape
+    yy, xy, xx = (np.einsum("sksl->skl", m.reshape(sides, strata, sides, strata)) for m in (g.yy, g.xy, g.xx))   # among the groups of one side
+    u = g.x.sum(0)/g.x.sum()/g.x                             # weight of a visit in its side's level
+    of_side, (each_yy, each_xy, each) = [m.sum((1, 2)) for m in (yy, xy, xx)], (np.einsum("skk->sk", m) for m in (yy, xy, xx))
+    n, lent = g.x**2/each, _of_sides(g.y.sum(1), g.x.sum(1), *of_side)   # effective members of each group
+    per_square, per_visit = (np.where(lent > 0, lent/by, lent.sum()/by.sum())[:, None] for by in (of_side[2], g.x.sum(1)))
+    usual, single = per_square*each, per_visit*g.x           # were spread as visits squared, or were visits on their own: more where members come once
+    plain = _spread(each_yy, each_xy, each, g.y/g.x)
     whole = np.maximum(plain + usual/n, (plain*n + _IMAGINED*np.maximum(usual, single))/(n - 1 + _IMAGINED))
-    return 1/((w/x) @ xx @ (w/x)), ((w/x)**2*(whole - plain)).sum()
+    return 1/np.einsum("sk,skl,sl->s", u, xx, u), (u**2*(whole - plain)).sum(1)
 
-# %% ../../nbs/infer/40b_compare.ipynb #04033a29
+# %% ../../nbs/infer/40b_compare.ipynb #7bf2277d
 def _trials(level, variance, members):
     "Independent 0/1 trials with this variance; members where the level is 0 or 1."
     alone = level*(1 - level)
@@ -244,6 +240,16 @@ def _share_variances(level, variance, members):
     common = (level @ n + 1)/(n.sum() + 2)
     return safe, common*(1 - common)/n
 
+def side_variances(
+    g:Groups,
+    level, cov,   # from `standardised`
+    share:bool,   # y is between 0 and x
+) -> tuple:       # per side: variance for an interval, variance for a test of equal levels, effective members
+    "Variances of the levels, with what thin strata and rare behaviours hide."
+    members, extra = thin(g)
+    plain = np.maximum(np.diag(cov), 0) + extra
+    return *(_share_variances(level, plain, members) if share else (plain, plain)), members
+
 # %% ../../nbs/infer/40b_compare.ipynb #efb30c99
 def _fieller(a, b, va, vb, c, q):
     "Interval of b/a for amounts that are never negative."
@@ -253,9 +259,15 @@ def _fieller(a, b, va, vb, c, q):
     if A > 0: return max((B - root)/A, 0), (B + root)/A
     return (max((B - root)/A, 0) if C > 0 else 0.), np.inf
 
-# %% ../../nbs/infer/40b_compare.ipynb #5c73c35c
-def _quantile(df, prob): return float(special.stdtrit(df, .5 + prob/2))
-def _df(v, members): return max(1., v.sum()**2/max((v**2/np.maximum(members - 1, 1)).sum(), 1e-300))
+# %% ../../nbs/infer/40b_compare.ipynb #56a4179f
+def quantile_of_t(df, prob): return float(special.stdtrit(df, .5 + prob/2))
+
+def freedom(
+    v,         # variances that are added
+    members,   # effective members behind each
+) -> float:
+    "Degrees of freedom of a sum of variances. Satterthwaite, Biometrics Bulletin 2 (1946)."
+    return max(1., v.sum()**2/max((v**2/np.maximum(members - 1, 1)).sum(), 1e-300))
 
 def compare(
     g:Groups,       # both sides have every stratum
@@ -265,17 +277,15 @@ def compare(
     margin:float=0, # a difference that does not matter
 ) -> dict:          # a, b (levels), raw (b − a), raw_lo, raw_hi, se, df, p, ratio, ratio_lo, ratio_hi; levels only when nothing varies
     "Standardised levels of both sides, their difference and ratio with intervals, and p of no more than `margin`."
-    level, cov = _levels(g)
-    members, extra = np.array([_side(g, s) for s in (0, 1)]).T
-    plain = np.maximum(np.diag(cov), 0) + extra
-    safe, tested = _share_variances(level, plain, members) if share else (plain, plain)
+    level, cov = standardised(g)
+    safe, tested, members = side_variances(g, level, cov, share)
     raw, both = level[1] - level[0], 2*cov[0, 1]
     # members on both sides can not make the difference surer than a tenth of the variance without them
     variance, null = (max(v.sum() - both, .1*v.sum()) for v in (safe, tested))
     if variance <= 1e-13*(level**2).max(): return dict(a=level[0], b=level[1], raw=raw)   # no spread at all
-    df, se = _df(safe, members), np.sqrt(variance)
-    q, size, at = (_quantile(df, prob), abs(raw), np.sqrt(variance if margin else null))
-    tail = _df(safe if margin else tested, members)
+    df, se = freedom(safe, members), np.sqrt(variance)
+    q, size, at = (quantile_of_t(df, prob), abs(raw), np.sqrt(variance if margin else null))
+    tail = freedom(safe if margin else tested, members)
     p = min(1., special.stdtr(tail, -(size - margin)/at) + special.stdtr(tail, -(size + margin)/at))
     lo, hi = _fieller(*level, *safe, (safe.sum() - variance)/2, q)
     return dict(a=level[0], b=level[1], raw=raw, raw_lo=raw - q*se, raw_hi=raw + q*se, se=se, df=df, p=p,
