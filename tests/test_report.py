@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import crmlab as cl
+from crmlab.core import word
 from crmlab.deliver.report import template_folder, template_parameters
 
 EVIL = "<script>alert('会員')</script>"
@@ -190,3 +191,15 @@ def test_it_runs_where_the_folder_for_temporary_files_has_a_long_path(users, tmp
     run = subprocess.run([sys.executable, "-c", code], env=os.environ | dict(TMPDIR=str(deep)), capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr
     assert Path(run.stdout.strip()).is_file() and list(deep.iterdir()) == []
+
+
+def test_a_report_shows_the_sections_asked_for_and_a_batch_writes_many(small_shop, tmp_path):
+    client = tmp_path/"hana.yaml"
+    client.write_text(f"shop: {small_shop}\nlang: en\nout: {tmp_path}/out\nreports:\n  - template: behaviour\n    params: {{only: [funnel]}}\n  - template: behaviour\n    lang: ja\n    params: {{page: /nowhere, only: [scroll]}}\n", encoding="utf-8")
+    done = cl.batch(client)
+    assert list(done.columns) == ["client", "template", "shop", "lang", "html", "error"] and (done.error != "").tolist() == [False, True] and "/nowhere" in done.error[1]
+    page = Path(done.html[0]).read_text(encoding="utf-8")
+    assert word("report.behaviour.funnel", "en") in page and word("report.behaviour.definitions", "en") not in page and page.count("<h2") == 2   # the funnel, and where the numbers came from
+    assert [f.name for f in sorted((tmp_path/"out").iterdir())] == [Path(done.html[0]).with_suffix(".html").name, Path(done.html[0]).with_suffix(".ipynb").name]
+    with pytest.raises(cl.CrmlabError, match="template behaviour has no section 'funel'; did you mean funnel"): cl.report("behaviour", shop=small_shop, params=dict(only="funel"), out=tmp_path/"x")
+    assert not (tmp_path/"x").exists()

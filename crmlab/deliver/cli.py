@@ -1,4 +1,4 @@
-"""`crmlab new | import | simulate | report | doctor`: the workbench without Python, for schedules and for people in a hurry.
+"""`crmlab new | import | simulate | report | batch | doctor`: the workbench without Python, for schedules and for people in a hurry.
 
 Who imports last night's export and sends Monday's report when nobody sits at a notebook? A scheduler, which sees an exit code and reads one line. So every command ends in one of four ways: 0 for done, 1 for input that was refused (one line on standard error that names the culprit and the remedy), 2 for a command that was not understood, 130 for an interruption. A traceback means a bug of ours and nothing else."""
 
@@ -65,13 +65,21 @@ def _parameter(text, defaults):
     try: return name, yaml.safe_load(value)
     except yaml.YAMLError: raise CrmlabError(f"parameter {name}: {value!r} is not understood; write text, a number, or a list such as [/, /item]") from None
 
-# %% ../../nbs/deliver/55_cli.ipynb #9df9f87b
+# %% ../../nbs/deliver/55_cli.ipynb #b929d3fa
 def _report(args):
     "Run a report template."
     from crmlab.deliver.report import report, template_parameters
     defaults = {n: default for n,(default, _) in template_parameters(args.template).items()}
     params = dict(_parameter(p, defaults) for p in args.param)
     for path in report(args.template, shop=args.shop, params=params, lang=args.lang or settings().language, out=args.out): print(path)
+
+def _batch(args):
+    "Write the reports that clients' files ask for; one line each, and a refusal at the end when some could not be written."
+    from crmlab.deliver.batch import batch
+    done = batch(args.files, at_once=args.at_once)
+    for r in done.itertuples(): print(word("cli.failed", client=r.client, template=r.template, lang=r.lang, why=r.error) if r.error else word("cli.written", client=r.client, file=r.html))
+    failed = int((done.error != "").sum())
+    if failed: raise CrmlabError(f"batch: {failed} of {len(done)} reports could not be written; the lines above say why")
 
 # %% ../../nbs/deliver/55_cli.ipynb #c8da3f1c
 def _columns(frame, heading, lang):
@@ -132,7 +140,7 @@ def _picture(found, file, lang):
         if before is not None: os.environ["CRMLAB_LANGUAGE"] = before
     return file
 
-# %% ../../nbs/deliver/55_cli.ipynb #d1b10205
+# %% ../../nbs/deliver/55_cli.ipynb #c088ef3c
 _EXAMPLES = """examples:
   crmlab new data/hana --name "花と水" --ranks Bronze Silver Gold Royal
   crmlab import rrweb recordings/ --into data/hana
@@ -140,6 +148,7 @@ _EXAMPLES = """examples:
   crmlab import makeshop orders-2026-11.csv --into data/hana --retract period
   crmlab simulate bronze_royal --users 2000 --into data/practice
   crmlab doctor data/hana --lang en --out reports/out
+  crmlab batch reports/clients
   crmlab report behaviour --shop data/hana --lang ja --out reports/out -p by=rank -p page=/
   crmlab report experiment --shop hillstrom --lang en -p arm=segment -p metric=visit -p "control=No E-Mail"
 """
@@ -201,7 +210,14 @@ def _add_report(commands):
     p.add_argument("-p", "--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the template; may be repeated")
     p.set_defaults(run=_report)
 
-# %% ../../nbs/deliver/55_cli.ipynb #302277cc
+# %% ../../nbs/deliver/55_cli.ipynb #ab0e421c
+def _add_batch(commands):
+    p = commands.add_parser("batch", help="write the reports of many clients", description="Write the reports that YAML files ask for, one file per client. Everything is checked first; a report that fails stops no other.")
+    p.add_argument("files", nargs="*", default=["reports/clients"], help="YAML files, or folders of them; reports/clients when left out")
+    p.add_argument("--at-once", type=int, default=1, metavar="N", help="reports that run side by side; each may take the whole memory_limit")
+    p.set_defaults(run=_batch)
+
+# %% ../../nbs/deliver/55_cli.ipynb #eba5bf22
 def _parser():
     "The grammar of the command line."
     top = argparse.ArgumentParser(prog="crmlab", description="Workbench for the CRM analytics of online shops.", epilog=_EXAMPLES,
@@ -218,6 +234,7 @@ def _parser():
     _add_import(commands)
     _add_simulate(commands)
     _add_report(commands)
+    _add_batch(commands)
     _add_doctor(commands)
     return top
 

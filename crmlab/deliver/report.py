@@ -20,7 +20,8 @@ from ..sources.datasets import DATASETS
 from .page import provenance_box, report_page
 
 # %% auto #0
-__all__ = ['template_folder', 'template_path', 'template_parameters', 'Source', 'source_of', 'ReportFiles', 'report']
+__all__ = ['template_folder', 'template_path', 'template_parameters', 'check_parameters', 'Source', 'source_of', 'ReportFiles',
+           'report_files', 'report']
 
 # %% ../../nbs/deliver/54_report.ipynb #ba654ebb
 def template_folder() -> Path:
@@ -41,7 +42,7 @@ def template_path(
     if str(template) not in known: raise CrmlabError(f"no template {str(template)!r}; {suggest(template, known)} (or give the path of a notebook)")
     return known[str(template)]
 
-# %% ../../nbs/deliver/54_report.ipynb #f3f7b4fd
+# %% ../../nbs/deliver/54_report.ipynb #3377cca7
 _FROM_ARGUMENTS = ("shop", "lang")
 
 def _declared(path):
@@ -57,8 +58,11 @@ def template_parameters(
     "What may be set in a template; raises `CrmlabError` when its cell of parameters cannot be read."
     return {n: p for n,p in _declared(template_path(template)).items() if n not in _FROM_ARGUMENTS}
 
-def _check_parameters(template, params):
-    "Parameters as given, or an error that names the first one that cannot be."
+def check_parameters(
+    template,      # as in `template_path`
+    params:dict,   # name → value
+) -> dict:         # all parameters: those given, and the defaults of the others
+    "Parameters as a template takes them; raises `CrmlabError` on the first that cannot be."
     allowed = template_parameters(template)
     for name, value in params.items():
         if name in _FROM_ARGUMENTS: raise CrmlabError(f"parameter {name!r} is set by the argument {name}; leave it out of the parameters")
@@ -100,6 +104,23 @@ def _worded(notebook, lang):
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = re.sub(r"\{([a-z_0-9]+(?:\.[a-z_0-9]+)+)\}", lambda m: known_word(m[1], m[0], lang), cell.source)
+    return notebook
+
+# %% ../../nbs/deliver/54_report.ipynb #91725d43
+_SECTION = re.compile(r"#+ +\{[a-z_0-9.]*?([a-z_0-9]+?)(?:_heading)?\}")
+
+def _chosen(notebook, only, name):
+    "The notebook with the named sections only, all when None; raises `CrmlabError` for one that it has not."
+    if only is None: return notebook
+    wanted, current, cells = [only] if isinstance(only, str) else list(only), None, []
+    for cell in notebook.cells:
+        heading = _SECTION.match(cell.source) if cell.cell_type == "markdown" else None
+        if heading: current = heading[1]
+        cells.append((current, cell))
+    known = list(dict.fromkeys(s for s, _ in cells if s))
+    for section in wanted:
+        if section not in known: raise CrmlabError(f"template {name} has no section {section!r}; {suggest(section, known)}")
+    notebook.cells = [cell for section, cell in cells if section is None or section in wanted]
     return notebook
 
 # %% ../../nbs/deliver/54_report.ipynb #0c3acea4
@@ -170,11 +191,19 @@ def _provenance(source, name, parameters, lang):
                  seed=parameters.get("seed") or own.seed, versions=versions, made=_moment(source.timezone, lang))
     return nbformat.v4.new_markdown_cell(f"## {word('provenance.title', lang)}\n\n{provenance_box(facts, lang=lang)}")
 
-# %% ../../nbs/deliver/54_report.ipynb #6d2331fe
+# %% ../../nbs/deliver/54_report.ipynb #4f0e5f88
 class ReportFiles(NamedTuple):
     "Where a report lies."
     notebook:Path   # executed, with its code
     html:Path       # one self-contained page
+
+def report_files(
+    template,        # as in `template_path`
+    source:Source,   # what the report is about
+    lang:str,        # ja or en
+) -> ReportFiles:    # names
+    "What the files of a report are called."
+    return ReportFiles(*(Path(f"{Path(str(template)).stem}-{source.label}-{lang}{suffix}") for suffix in (".ipynb", ".html")))
 
 @contextmanager
 def _beside(out):
@@ -192,7 +221,7 @@ def _publish(made, out):
     except OSError as e: raise CrmlabError(f"{out}: cannot write there ({e.strerror}); choose a folder you may write to") from e
     return ReportFiles(*(out/file.name for file in made))
 
-# %% ../../nbs/deliver/54_report.ipynb #99049137
+# %% ../../nbs/deliver/54_report.ipynb #f3f3f3cb
 def report(
     template,                  # name of a template (behaviour, experiment), or the path of a notebook
     *,
@@ -206,12 +235,12 @@ def report(
     import nbformat
     path, name = template_path(template), Path(str(template)).stem
     title = known_word(f"report.{name}.title", name, lang) if word("provenance.shop", lang) else name
-    values, source = _check_parameters(template, params or {}), source_of(shop)
+    values, source = check_parameters(template, params or {}), source_of(shop)
     source = source._replace(name=known_word(f"report.dataset.{source.label}", source.name, lang))
     out = Path("reports/out" if out is None else out)
     with _beside(out) as folder:
-        files = ReportFiles(*(folder/f"{name}-{source.label}-{lang}{suffix}" for suffix in (".ipynb", ".html")))
-        notebook = _worded(nbformat.read(path, as_version=4), lang)
+        files = ReportFiles(*(folder/file for file in report_files(template, source, lang)))
+        notebook = _worded(_chosen(nbformat.read(path, as_version=4), values.get("only"), name), lang)
         own = {k: v for k,v in dict(shop=source.given, lang=lang).items() if k in _declared(path)}
         done = _execute(notebook, name, values | own, files.notebook, progress)
         done.cells.append(_provenance(source, name, values, lang))
