@@ -17,17 +17,16 @@ from .visit_counts import known_names, listed_behaviours, visit_counts
 # %% auto #0
 __all__ = ['behaviours']
 
-# %% ../../nbs/measure/38b_behaviours.ipynb #78636771
+# %% ../../nbs/measure/38b_behaviours.ipynb #b66b8c2b
 def _columns(listed, x):
     "The column of each y. An expression that serves twice, as y of one behaviour and x of another, is summed once."
     named = {id(e): f"x_{name}" for name,e in x.items()}
     return [named.setdefault(id(y), f"y{k}") for k,(_,_,y,_) in enumerate(listed)]
 
 def _people(counts, listed, x, strata):
-    "One row per person and cell: sums of all y and x; computed."
+    "One row per person and cell: sums of all y and x, null where there was none; computed."
     terms = {f"x_{name}": e for name,e in x.items()} | {name: y for name,(_,_,y,_) in zip(_columns(listed, x), listed) if name.startswith("y")}
-    people = counts.group_by("segment", *strata, "cluster").agg(**{name: e.cast(nw.Float64).sum() for name,e in terms.items()})
-    return settled(people.with_columns(nw.col(*terms).fill_null(0.)))
+    return settled(counts.group_by("segment", *strata, "cluster").agg(**{name: e.cast(nw.Float64).sum() for name,e in terms.items()}))
 
 def _products(listed, x, other=""):
     "Sums of products of a row with itself, or with the columns that end in `other`."
@@ -41,9 +40,9 @@ def _products(listed, x, other=""):
 def _cells(people, listed, x, strata):
     "One row per cell, in order: sums and products within it."
     plain = {name: nw.col(name).sum() for name in people.columns if name not in ("segment", "cluster", *strata)}
-    return collect(people.group_by("segment", *strata).agg(**plain, **_products(listed, x))).sort_values(["segment", *strata], ignore_index=True)
+    return collect(people.group_by("segment", *strata).agg(**plain, **_products(listed, x))).fillna(dict.fromkeys(plain, 0.)).sort_values(["segment", *strata], ignore_index=True)
 
-# %% ../../nbs/measure/38b_behaviours.ipynb #4e00d505
+# %% ../../nbs/measure/38b_behaviours.ipynb #2de8bdc3
 def _of_several(people):
     "The rows of people that have more than one."
     several = people.group_by("cluster").agg(parts=nw.len()).filter(nw.col("parts") > 1)
@@ -53,34 +52,32 @@ def _across(people, cells, listed, x, strata):
     "One row per pair of different cells i < j that share people: products over these."
     key = ["segment", *strata]
     numbered = moved(scan(cells[key].assign(cell=np.arange(len(cells)))), people)
-    coded = _of_several(people).join(numbered, on=key).drop(*key)
-    other = coded.rename({n: f"{n}_2" for n in coded.columns if n != "cluster"})
-    pairs = coded.join(other, on="cluster").filter(nw.col("cell") < nw.col("cell_2"))
+    coded = _of_several(people).join(numbered, on=key)
+    pairs = coded.join(coded, on="cluster", suffix="_2").filter(nw.col("cell") < nw.col("cell_2"))
     return collect(pairs.group_by("cell", "cell_2").agg(**_products(listed, x, "_2")))
 
-# %% ../../nbs/measure/38b_behaviours.ipynb #38f85e0b
+# %% ../../nbs/measure/38b_behaviours.ipynb #d8fadc33
 def _shared_people(people, x):
     "People with x > 0 in both of two segments, whatever their strata: (segments, one square matrix per x)."
     has = {f"has_{per}": (nw.col(f"x_{per}").sum() > 0).cast(nw.Int64) for per in x}
     totals = settled(people.group_by("segment", "cluster").agg(**has))
     own = collect(totals.group_by("segment").agg(**{name: nw.col(name).sum() for name in has})).sort_values("segment", ignore_index=True)
     several = _of_several(totals)
-    other = several.rename({"segment": "segment_2"} | {name: f"{name}_2" for name in has})
-    pairs = several.join(other, on="cluster").filter(nw.col("segment") < nw.col("segment_2"))
+    pairs = several.join(several, on="cluster", suffix="_2").filter(nw.col("segment") < nw.col("segment_2"))
     both = collect(pairs.group_by("segment", "segment_2").agg(**{name: (nw.col(name)*nw.col(f"{name}_2")).sum() for name in has}))
     at, shared = {s: i for i,s in enumerate(own.segment)}, {}
     i, j = both.segment.map(at).to_numpy(int), both.segment_2.map(at).to_numpy(int)
     for per in x:
-        shared[per] = np.diag(own[f"has_{per}"].to_numpy(float))
-        shared[per][i, j] = shared[per][j, i] = both[f"has_{per}"]
+        shared[per] = np.diag(own[f"has_{per}"].fillna(0).to_numpy(float))
+        shared[per][i, j] = shared[per][j, i] = both[f"has_{per}"].fillna(0)
     return at, shared
 
-# %% ../../nbs/measure/38b_behaviours.ipynb #55fbcad5
+# %% ../../nbs/measure/38b_behaviours.ipynb #52f0d81b
 def _pairs(cells, across, listed, x):
     "Ordered pairs of cells: their places i, j, and by behaviour and by x the sums of each pair."
     i, j = (np.concatenate([np.arange(len(cells)), *(across[c].to_numpy(int) for c in order)]) for order in (("cell", "cell_2"), ("cell_2", "cell")))
     place = np.lexsort((j, i))
-    take = lambda inside, forth, back: np.concatenate([cells[inside], across[forth], across[back]]).astype(float)[place]
+    take = lambda inside, forth, back: np.nan_to_num(np.concatenate([cells[inside], across[forth], across[back]]).astype(float)[place])
     products = [dict(yy=take(f"yy{k}", f"yy{k}", f"yy{k}"), xy=take(f"xy{k}", f"xy{k}", f"yx{k}"), yx=take(f"xy{k}", f"yx{k}", f"xy{k}")) for k in range(len(listed))]
     return i[place], j[place], products, {per: dict(n=take(*[f"n_{per}"]*3), xx=take(*[f"xx_{per}"]*3)) for per in x}
 

@@ -79,7 +79,7 @@ def known_names(
     named = {e.key: word("behaviour.element", name=e.label or e.selector, page=labels.get(e.page, e.page)) for e in elements.itertuples()}
     return Names(pages, names, elements, (currency if known_word(f"unit.{currency}", "") else "amount") if valued else None, labels | named)
 
-# %% ../../nbs/measure/38_visit_counts.ipynb #39d67bab
+# %% ../../nbs/measure/38_visit_counts.ipynb #fe18496c
 def _on_screen(element):
     "Whether a page view came down to the middle of an element, by device."
     device, reached = nw.col("device"), nw.lit(False)
@@ -107,15 +107,13 @@ def visit_counts(
     views:nw.LazyFrame,    # of `page_views`
     rows:nw.LazyFrame,     # of `view_rows`
     names:Names,           # of `known_names`
-) -> nw.LazyFrame:         # the visits with visits (1), pages, and by number of page, event or element: views, depth, depths, dwell, left, e, clicked, seen
+) -> nw.LazyFrame:         # the visits with visits (1), pages, and by number of page, event or element: views, depth, depths, dwell, left, e, clicked, seen; null where there was none
     "One row per visit with what every behaviour counts."
-    joined = visits.with_columns(visits=nw.lit(1))
-    for part in (_sums_of_views(views, names), _sums_of_marks(rows, names)):
-        counts = [n for n in part.columns if n not in VISIT]
-        joined = joined.join(part, on=list(VISIT), how="left").with_columns(nw.col(*counts).cast(nw.Float64).fill_null(0.))
-    return joined
+    counted = visits.with_columns(visits=nw.lit(1))
+    for part in (_sums_of_views(views, names), _sums_of_marks(rows, names)): counted = counted.join(part, on=list(VISIT), how="left")
+    return counted
 
-# %% ../../nbs/measure/38_visit_counts.ipynb #cc7ff635
+# %% ../../nbs/measure/38_visit_counts.ipynb #8cbe5413
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _HOURS = dict(night=(0, 6), morning=(6, 12), afternoon=(12, 18), evening=(18, 24))   # local hours, from and before
 SHORT = 10   # s; GA4's limit
@@ -131,7 +129,7 @@ def _of_visits(bought):
     c, per = nw.col, "visits"
     hour, day = c("visit_start").dt.hour(), iso_weekday("visit_start")
     out = [("first_view_exit", "share", flag(c("first_view_exit")), per), ("first_action", "s", c("first_action"), per), ("scrolled", "share", flag(c("scrolled")), per),
-           ("bounce", "share", flag(c("pages") == 1), per), ("ga4_bounce", "share", flag((c("dwell") < SHORT) & (c("pages") < 2) & (bought == 0)), per),
+           ("bounce", "share", flag(c("pages") == 1), per), ("ga4_bounce", "share", flag((c("dwell") < SHORT) & (c("pages").fill_null(0) < 2) & ~bought), per),
            ("pages", "page", c("pages"), per), ("dwell", "s", c("dwell"), per), ("revisit", "day", c("next_us")/(86400*10**6), "returns")]
     out += [(name, "share", flag((hour >= start) & (hour < end)), per) for name, (start, end) in _HOURS.items()]
     return out + [(name, "share", flag(day == k), per) for k, name in enumerate(_DAYS, 1)] + [("weekend", "share", flag(day >= 6), per)]
@@ -151,7 +149,7 @@ def _of_pages(names):
         if e.mids: out.append((f"seen:{e.key}", "share", c(f"seen{j}"), seen))
     return out, x
 
-# %% ../../nbs/measure/38_visit_counts.ipynb #9a7afc56
+# %% ../../nbs/measure/38_visit_counts.ipynb #3ef9e1ab
 _FAVOURITE = re.compile(r"(add.?to.?|added.to.)?(wish.?list|favou?rites?)|.*added to wishlist|likes?|favou?rited?", re.I)
 _ERROR = re.compile(r".*(error|exception)s?\b.*", re.I)
 
@@ -179,7 +177,7 @@ def listed_behaviours(
     names:Names,           # of `known_names`
 ) -> tuple:                # (list of (name, unit, y, name of x), x: name → expression)
     "All behaviours, as expressions of a row of `visit_counts`."
-    bought = nw.col(f"e{names.events.index('purchase')}") if "purchase" in names.events else nw.lit(0)
+    bought = (nw.col(f"e{names.events.index('purchase')}") > 0).fill_null(False) if "purchase" in names.events else nw.lit(False)
     (pages, x_pages), (events, x_events) = _of_pages(names), _of_events(names)
     returns = flag(~nw.col("next_us").is_null())
     return [*_of_visits(bought), *pages, *events], dict(visits=nw.col("visits"), returns=returns) | x_pages | x_events
