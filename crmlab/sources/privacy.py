@@ -106,16 +106,15 @@ _KEYED = '"(' + "|".join(map(re.escape, PERSONAL_KEYS)) + r')"\s*:\s*("(?:[^"\\]
 def _without_keys(json_text):
     return f"""CASE WHEN {json_text} IS NULL THEN NULL ELSE regexp_replace({json_text}, {literal(_KEYED)}, '"\\1":null', 'g') END"""
 
-# %% ../../nbs/sources/18b_privacy.ipynb #98670088
+# %% ../../nbs/sources/18b_privacy.ipynb #97f6b31c
 _FREE = ("props", "text", "subject", "value", "note", "reason", "label", "page", "referrer")   # where people write; identifiers may be long numbers
 
-def _clean_text(column, table):
-    "SQL of one text column without personal data."
-    text = f"CAST({quoted(column)} AS VARCHAR)"
-    if column == "props": text = _without_keys(text)
-    if column not in {c.name for c in TABLES[table].columns} or column in _FREE: text = _without_numbers(text)
-    clean = _without_addresses(text)
-    return f"{clean} AS {quoted(column)}"
+def _clean_texts(columns, table):
+    "Three steps that take personal data out of text columns: as lists of SQL, one step reading what the one before it made."
+    free = {c for c in columns if c not in {k.name for k in TABLES[table].columns} or c in _FREE}
+    keyed = lambda c: _without_keys(f"CAST({quoted(c)} AS VARCHAR)") if c == "props" else f"CAST({quoted(c)} AS VARCHAR)"
+    steps = keyed, lambda c: _without_numbers(quoted(c)) if c in free else quoted(c), lambda c: _without_addresses(quoted(c))
+    return [[f"{step(c)} AS {quoted(c)}" for c in columns] for step in steps]
 
 def _user(have):
     "SQL of the user: the member, else the guest behind an address or a number."
@@ -133,7 +132,7 @@ def _flat(rows, schema):
     if not any(nested(t) or t == "BLOB" for c,t in types.items()): return rows
     return rows.project(", ".join(f"CAST(to_json({quoted(c)}) AS VARCHAR) AS {quoted(c)}" if nested(t) else quoted(c) for c,t in types.items() if t != "BLOB"))
 
-# %% ../../nbs/sources/18b_privacy.ipynb #a348e877
+# %% ../../nbs/sources/18b_privacy.ipynb #5af718a9
 def protected(
     rows,         # DuckDB relation of raw rows
     table:str,    # name in the schema
@@ -144,11 +143,14 @@ def protected(
     types = dict(zip(have, map(str, rows.types)))
     search = [c for c in have if c != "user_id" and not c.endswith("_hash") and c not in ("_email", "_phone", "_name", "_file") and types[c] in ("VARCHAR", "JSON")]   # a number that came as text may be anything
     kept = [quoted(c) for c in have if c not in search and c not in ("user_id", "_email", "_phone", "_name") and c not in PERSONAL_KEYS]
-    made = [_clean_text(c, table) for c in search if c not in PERSONAL_KEYS]
+    made = []
     if "user_id" in {c.name for c in TABLES[table].columns}: made.append(_user(have))
     made += [f"{_hmac(form(quoted(c)))} AS {c}_hash" for c, form in (("_email", _email), ("_phone", _phone)) if c in have]
     if "_name" in have: made.append(f"{_hmac(quoted('_name'))} AS name_hash")
-    return rows.project(", ".join(kept + made))
+    plain, *further = _clean_texts([c for c in search if c not in PERSONAL_KEYS], table)
+    names = [sql.rsplit(" AS ", 1)[1] for sql in made]
+    first, second, third = (", ".join(step) for step in (kept + plain + made, *(kept + step + names for step in further)))
+    return connection().sql(f"SELECT {third} FROM (SELECT {second} FROM (SELECT {first} FROM rows))")
 
 def person_keys(
     rows,         # from `protected`
