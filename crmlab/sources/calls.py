@@ -16,7 +16,8 @@ from .web import PERSONAL_TRAITS
 
 # %% auto #0
 __all__ = ['PERSONAL_FIELDS', 'scan_lines', 'scan_parquet', 'lay_down', 'numeric', 'unread', 'with_texts', 'moment', 'micros',
-           'picked', 'without', 'person_columns', 'is_personal', 'trait_rows', 'changes', 'net_orders', 'equal_lines']
+           'picked', 'fields_of', 'without', 'person_columns', 'is_personal', 'trait_rows', 'changes', 'net_orders',
+           'equal_lines']
 
 # %% ../../nbs/sources/19b_calls.ipynb #f5cf7bd9
 _LARGEST, _MOST_REFUSED = 1 << 25, 100_000   # bytes of one line, refused lines that are kept
@@ -120,7 +121,7 @@ def micros(
     whole = f"TRY_CAST({sql} AS BIGINT)"
     return f"CASE WHEN {whole} BETWEEN -62135596800000000 AND 253402300799999999 THEN make_timestamptz({whole}) WHEN {sql} IS NOT NULL THEN 'infinity'::TIMESTAMPTZ END"
 
-# %% ../../nbs/sources/19b_calls.ipynb #1b7a1f52
+# %% ../../nbs/sources/19b_calls.ipynb #4e30e7a4
 PERSONAL_FIELDS = ("email", "phone", "tel", "ip", "address", "shipping_address", "billing_address", "birthday")   # the import searches what is left for more
 
 def picked(
@@ -130,14 +131,32 @@ def picked(
     "SQL of a struct with these fields as text, null where the object lacks them."
     return f"json_transform({sql}, {literal(json.dumps(dict.fromkeys(names, 'VARCHAR')))})"
 
+# %% ../../nbs/sources/19b_calls.ipynb #a384acc3
+def fields_of(
+    scan,          # relation, not yet read
+    column:str,    # JSON objects
+) -> set:
+    "Names of the fields in the first objects of a column."
+    try: return {name for (name,) in connection().sql(f"SELECT DISTINCT unnest(json_keys({quoted(column)})) FROM (SELECT {quoted(column)} FROM scan LIMIT 1000)").fetchall()}
+    except duckdb.Error: return set()   # the pass over the whole file says what is wrong
+
+def _left_out(sql, names):
+    "SQL of an object as JSON text without some fields; taking it apart costs more than looking for the names."
+    some, rest = '"(' + "|".join(map(re.escape, names)) + ')"', f"json_merge_patch({sql}, {literal(json.dumps(dict.fromkeys(names)))})"
+    return f"CASE WHEN regexp_matches({sql}, {literal(some)}) THEN CAST({rest} AS VARCHAR) ELSE CAST({sql} AS VARCHAR) END"
+
 def without(
-    sql:str,     # SQL of a JSON object
-    names=(),    # fields that have a column of their own
+    sql:str,        # SQL of a JSON object
+    names=(),       # fields that have a column of their own
+    common=None,    # fields that most objects have, from `fields_of`: a long list of names that never occur costs as much as one that does
 ) -> str:
     "SQL of the rest of an object as JSON text, without personal fields; null when nothing is left."
     left_out = [*names, *PERSONAL_FIELDS]
-    rest, some = f"CAST(json_merge_patch({sql}, {literal(json.dumps(dict.fromkeys(left_out)))}) AS VARCHAR)", '"(' + "|".join(map(re.escape, left_out)) + ')"'
-    return f"nullif(CASE WHEN regexp_matches({sql}, {literal(some)}) THEN {rest} ELSE CAST({sql} AS VARCHAR) END, '{{}}')"   # taking an object apart costs more than looking for the names
+    usual = [n for n in left_out if common is None or n in common]
+    rare = [n for n in left_out if n not in usual]
+    rest = f"[{_left_out(sql, usual) if usual else f'CAST({sql} AS VARCHAR)'}]"
+    if rare: rest = f"list_transform({rest}, lambda t: {_left_out('t', rare)})"
+    return f"list_filter({rest}, lambda t: t <> '{{}}')[1]"   # `nullif` would take the object apart twice
 
 # %% ../../nbs/sources/19b_calls.ipynb #f477d82c
 def person_columns(
