@@ -42,7 +42,7 @@ def _scan(file):
     try: return rows.project(", ".join([*(_cast(c, have.get(c), t) for c, t in _FIELDS.items()), "_lost"]))
     except duckdb.Error as e: raise CrmlabError(f"{file}: its columns are not GA4's ({str(e).splitlines()[0]}); export the table events_* of BigQuery") from e
 
-# %% ../../nbs/sources/23_ga4.ipynb #817f11be
+# %% ../../nbs/sources/23_ga4.ipynb #1000d21c
 _PARAMS = "page_location page_referrer firebase_screen firebase_screen_class ga_session_id source medium campaign value currency transaction_id tax shipping".split()
 _OWN = (*_PARAMS, "ga_session_number", "session_engaged", "engaged_session_event", "debug_mode", "ignore_referrer", "term", "entrances", "batch_ordering_id", "batch_page_id")
 
@@ -51,8 +51,10 @@ def _said(value): return f"COALESCE({value}.string_value, {value}.int_value, {va
 _LISTS = f"*, list_transform(event_params, lambda e: e.key) AS _keys, list_transform(event_params, lambda e: {_said('e.value')}) AS _values"
 
 def _picked():
-    "SQL of a struct of the wanted parameters, from the lists `_keys` and `_values`."
-    return "struct_pack(" + ", ".join(f"{p} := nullif(_values[list_position(_keys, '{p}')], '')" for p in _PARAMS) + ")"
+    "SQL of a struct of the wanted parameters, from the lists `_keys` and `_values`; an empty one is none, but `nullif` would look for each twice."
+    return "struct_pack(" + ", ".join(f"{p} := _values[list_position(_keys, '{p}')]" for p in _PARAMS) + ")"
+
+_FILLED = "struct_pack(" + ", ".join(f"{p} := nullif(p.{p}, '')" for p in _PARAMS) + ")"
 
 def _rest():
     "SQL of the other parameters as JSON text."
@@ -62,7 +64,7 @@ def _rest():
     pairs = f"list_transform(list_filter(event_params, lambda e: {own}), lambda e: concat(CAST(to_json(e.key) AS VARCHAR), ':', {shown}))"
     return f"'{{' || nullif(array_to_string({pairs}, ','), '') || '}}'"
 
-# %% ../../nbs/sources/23_ga4.ipynb #dc82c3bf
+# %% ../../nbs/sources/23_ga4.ipynb #8262d8e2
 _NAMES = dict(screen_view="page_view", click="outbound_click", view_search_results="search")
 
 def _known(name): return f"nullif({name}, '(not set)')"
@@ -82,7 +84,7 @@ def _columns():
 
 def _events_of(file):
     "Events of a file, lines that are none."
-    rows, refused = lay_down(_scan(file), _LISTS, f"* EXCLUDE (_keys, _values, event_params), {_picked()} AS p, {_rest()} AS props", _columns(), file=file)
+    rows, refused = lay_down(_scan(file), _LISTS, f"* EXCLUDE (_keys, _values, event_params), {_picked()} AS p, {_rest()} AS props", f"* REPLACE ({_FILLED} AS p)", _columns(), file=file)
     if not rows.filter("event_name IS NOT NULL AND event_timestamp IS NOT NULL").project("1").limit(1).fetchall():
         raise CrmlabError(f"{file}: no GA4 event in it (event_name, event_timestamp); export the table events_* of BigQuery as JSON lines or Parquet")
     return rows, refused
