@@ -66,22 +66,22 @@ def _attributes(rows):
     named = "type = 'identify' AND COALESCE(user_id, _email) IS NOT NULL"
     return trait_rows(rows.filter(named).project("user_id, _email, traits, ts AS valid_from, _file, _line"))
 
-# %% ../../nbs/sources/24_segment.ipynb #d0e68b12
+# %% ../../nbs/sources/24_segment.ipynb #69368c77
 def _goods(): return f"round(CASE WHEN p.total IS NOT NULL THEN {numeric('p.total')} - COALESCE({numeric('p.shipping')}, 0) ELSE {numeric('COALESCE(p.revenue, p.subtotal)')} + COALESCE({numeric('p.tax')}, 0) END, 4)"
 
-def _order_calls(rows, name, currency):
-    "Calls of that name in the shape of sales."
+def _order_calls(rows, currency):
+    "Calls of orders in the shape of sales, laid down, since they are few and asked for many times."
     money = ", ".join(f"{numeric(f'p.{c}')} AS {c}" for c in ("discount", "tax", "shipping"))
     odd = unread("COALESCE(p.total, p.revenue, p.subtotal)", "p.discount", "p.tax", "p.shipping")
-    return rows.filter(f"type = 'track' AND call = {literal(name)}").project(f"""p.order_id AS order_id, user_id, _email, ts, {_goods()} AS goods, {money},
-        COALESCE(p.currency, {literal(currency)}) AS currency, p.products AS _lines, {odd} AS _unread, _file, _line""")
+    return spilled(rows.filter("type = 'track' AND call IN ('Order Completed', 'Order Updated', 'Order Cancelled')").project(f"""call, p.order_id AS order_id, user_id, _email, ts, {_goods()} AS goods, {money},
+        COALESCE(p.currency, {literal(currency)}) AS currency, p.products AS _lines, {odd} AS _unread, _file, _line"""))
 
 def _corrected(sales, updates):
     "Sales, and the later corrections of them."
     return connection().sql("""WITH first AS (SELECT order_id, min(ts) AS first FROM sales GROUP BY order_id)
         SELECT * FROM sales UNION ALL BY NAME SELECT updates.* FROM updates JOIN first USING (order_id) WHERE updates.ts >= first.first""")
 
-# %% ../../nbs/sources/24_segment.ipynb #1c035132
+# %% ../../nbs/sources/24_segment.ipynb #b2bcc6e7
 _LINE = ("product_id", "sku", "name", "category", "price", "quantity")
 
 def _refunds(rows, currency):
@@ -90,12 +90,13 @@ def _refunds(rows, currency):
     lines = f"""list_sum(list_transform(from_json(p.products, '[{{"price":"VARCHAR","quantity":"VARCHAR"}}]'), lambda l: COALESCE({each}, 'nan'::DOUBLE)))"""
     said = f"COALESCE({numeric('COALESCE(p.total, p.revenue, p.value)')} - COALESCE({numeric('p.shipping')}, 0), {lines})"
     odd = f"COALESCE({unread('COALESCE(p.total, p.revenue, p.value)', 'p.shipping')}, CASE WHEN isnan({lines}) THEN p.products END)"
-    return rows.filter("type = 'track' AND call = 'Order Refunded'").project(f"""p.order_id AS order_id, COALESCE(messageId, CAST(ts AS VARCHAR)) AS id, user_id, _email, ts,
-        {said} AS amount, COALESCE(p.currency, {literal(currency)}) AS currency, {odd} AS _unread, _file, _line""")
+    return spilled(rows.filter("type = 'track' AND call = 'Order Refunded'").project(f"""p.order_id AS order_id, COALESCE(messageId, CAST(ts AS VARCHAR)) AS id, user_id, _email, ts,
+        {said} AS amount, COALESCE(p.currency, {literal(currency)}) AS currency, {odd} AS _unread, _file, _line"""))
 
 def _orders(rows, currency):
     "Raw rows of orders and order_items."
-    of = lambda name: _order_calls(rows, name, currency)
+    calls = _order_calls(rows, currency)
+    of = lambda name: calls.filter(f"call = {literal(name)}").project("* EXCLUDE (call)")
     orders = spilled(net_orders(_corrected(of("Order Completed"), of("Order Updated")), _refunds(rows, currency), of("Order Cancelled")))
     return with_texts(orders, "revenue", "gross", "discount", "tax", "shipping", "refund"), _items(orders)
 
