@@ -124,7 +124,7 @@ def _with_pictures(layouts, into):
     rest = ", ".join(f"rows.{quoted(c)}" for c in layouts.columns if c != "screenshot")
     return layouts.set_alias("rows").join(stored.set_alias("kept"), "rows._file = kept._f AND rows.screenshot = kept._n", how="left").project(f"{rest}, kept._stored AS screenshot")
 
-# %% ../../nbs/sources/28_import.ipynb #68542078
+# %% ../../nbs/sources/28_import.ipynb #f6c8e024
 def _first_exposures(rows):
     "The earliest exposure of each unit to each variant."
     units = ", ".join(quoted(c) for c in ("experiment", "variant", "user_id", "visitor_id") if c in rows.columns)
@@ -137,16 +137,26 @@ def _raw(rows, table):
     user = [f"COALESCE({', '.join([*(['CAST(user_id AS VARCHAR)'] if 'user_id' in have else []), *[c for c in keys if c != '_name']])}) AS user_id"] if keys != ["_name"] else [c for c in have if c == "user_id"]
     return rows.project(", ".join([quoted(c) for c in have if c not in (*keys, "user_id")] + user + [f"{c} AS {c[1:]}" for c in keys]))
 
+_NOBODY = "SELECT CAST(NULL AS VARCHAR) AS user_id, CAST(NULL AS VARCHAR) AS kind, CAST(NULL AS VARCHAR) AS key, CAST(NULL AS TIMESTAMPTZ) AS valid_from WHERE false"
+
+def _says_who(rows):
+    "Whether any row has an address or a number; most trackers' events have none, and then there are no keys to look for."
+    have = [f"{c} IS NOT NULL" for c in ("_email", "_phone") if c in rows.columns]
+    return not have or bool(rows.filter(" OR ".join(have)).project("1").limit(1).fetchall())
+
+# %% ../../nbs/sources/28_import.ipynb #35b7e8b1
 def _prepared(reading, shop, into, pii):
     "Raw rows of every table on their way to the commit."
     tables, keys = {}, []
     for table, rows in reading.tables.items():
+        named = _says_who(rows)
         if table == "events": rows = located(rows, shop.page_rules)
         if table == "layouts": rows = _with_pictures(rows, into)
         rows = protected(rows, table) if pii == "hash" else _raw(rows, table)
         if table == "exposures": rows = _first_exposures(rows)
-        if (found := person_keys(rows)) is not None: keys.append(found)
+        if (found := person_keys(rows)) is not None: keys.append(found if named else None)
         tables[table] = rows
+    keys = [k for k in keys if k is not None] or [connection().sql(_NOBODY)]*bool(keys)
     if keys: tables["identities"] = union([*keys, *([tables["identities"]] if "identities" in tables else [])])
     return tables
 
