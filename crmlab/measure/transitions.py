@@ -174,7 +174,7 @@ def _ends(moves, side):
     at = moves.filter(nw.col("step") == 1 if side == "entry" else nw.col("target") == _EXIT)
     return person_sums(at.group_by("segment", "cluster", "source").agg(y=nw.len()).rename(dict(source="state")), _visits_of(moves), "state")
 
-# %% ../../nbs/measure/33b_transitions.ipynb #7c7c4762
+# %% ../../nbs/measure/33b_transitions.ipynb #43bb55f5
 def _named(frame, names):
     "State numbers as names."
     text = dict(enumerate(names)) | _CODES
@@ -182,7 +182,7 @@ def _named(frame, names):
 
 def _tidy(result, sums, *keys):
     "Sums as shares with intervals, in the order of the segments."
-    sums = _named(sums.reset_index(drop=True), result.meta["states"])
+    sums = _named(sums[sums.segment.isin(result.meta["segments"])].reset_index(drop=True), result.meta["states"])   # a result may have been cut to some segments
     f = pd.concat([sums[["segment", *keys]], sums.y.astype(int).rename("n"), sums.doers.rename("users"), share_interval(sums, prob=result.meta["prob"])], axis=1)
     place = f.segment.map(result.meta["segments"].index)
     return f.assign(_place=place).sort_values(["_place", *(["step"] if "step" in keys else []), "n", *keys], ascending=[True, *([True] if "step" in keys else []), False, *[True]*len(keys)]).drop(columns="_place").reset_index(drop=True)
