@@ -179,7 +179,7 @@ def show(
     text = f"{rounded:{'+' if signed else ''},.{decimals}f}".replace("-", "−")
     return word(f"unit.{'pt' if signed and unit == 'share' else unit}", lang, n=text)
 
-# %% ../nbs/core/00_core.ipynb #4a29e4d2
+# %% ../nbs/core/00_core.ipynb #418226a5
 def show_interval(
     est:float, lo:float, hi:float,  # estimate and its interval, in the base unit
     unit:str,                       # as in `show`
@@ -190,7 +190,9 @@ def show_interval(
     kind:str="confidence",          # confidence, or credible for a posterior
 ) -> str:
     "An estimate with its interval, in one phrase."
+    unsure = pd.isna(lo) or pd.isna(hi)
     est, lo, hi = (show(v, unit, lang, signed=signed) for v in (est, lo, hi))
+    if unsure: return word("interval.none", lang, est=est)
     return word(f"interval.{kind}", lang, est=est, lo=lo, hi=hi, prob=f"{100*prob:g}")
 
 # %% ../nbs/core/00_core.ipynb #8509ab2a

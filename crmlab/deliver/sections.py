@@ -27,8 +27,8 @@ from .parts import conclusion_box, data_table, footnote, notice, picture, readin
 
 # %% auto #0
 __all__ = ['PURCHASE_STEPS', 'tagged', 'Facts', 'facts_of', 'compared', 'day_text', 'title_section', 'who_section', 'differences',
-           'conclusion_section', 'gap_section', 'first_view_section', 'scroll_section', 'map_section', 'zones_section',
-           'funnel_section', 'definitions_section', 'quality_section']
+           'conclusion_section', 'gap_section', 'first_view_section', 'scroll_section', 'only_segments', 'map_section',
+           'zones_section', 'funnel_section', 'definitions_section', 'quality_section']
 
 # %% ../../nbs/deliver/53b_sections.ipynb #f788c822
 def tagged(
@@ -224,9 +224,12 @@ def scroll_section(
         parts += [picture(partial(_legend_below, result), title=_named("report.behaviour.scroll_title", shop, page, d), size=(4.4, 4), heading=True), reading(result.text())]
     return tuple(parts)
 
-# %% ../../nbs/deliver/53b_sections.ipynb #723df5d5
-def _only(result, segments):
-    "A heatmap of some of its segments."
+# %% ../../nbs/deliver/53b_sections.ipynb #e7a8160c
+def only_segments(
+    result,      # a result with a column segment
+    segments,    # those to keep
+):               # the same kind of result
+    "A result of some of its segments."
     return replace(result, frame=result.frame[result.frame.segment.isin(segments)].reset_index(drop=True),
                    meta=result.meta | dict(segments=[s for s in result.meta["segments"] if s in segments], few={s: n for s,n in result.meta["few"].items() if s in segments}))
 
@@ -245,7 +248,7 @@ def map_section(
     for d in _devices(facts, page, device):
         clicks, looks = (heatmap(shop, page=page, kind=kind, by=by, device=d, prob=prob) for kind in ("click", "attention"))
         for key, result in (("map", clicks), ("attention", looks)):
-            if len((result := _only(result, [a, b])).frame): parts += _drawn(f"report.behaviour.{key}_title", result, shop, page, d)
+            if len((result := only_segments(result, [a, b])).frame): parts += _drawn(f"report.behaviour.{key}_title", result, shop, page, d)
         if {a, b} <= set(clicks.frame.segment): parts += _drawn("report.behaviour.difference_title", heatmap_diff(clicks, a=a, b=b), shop, page, d, a=a, b=b)
     return (*parts, footnote(word("report.behaviour.map_note")))
 
@@ -253,7 +256,7 @@ def _drawn(key, result, shop, page, device, **names):
     "A picture under its heading, and its sentence."
     return picture(result, title=_named(key, shop, page, device, **names), size=None, heading=True, font=10), reading(result.text())
 
-# %% ../../nbs/deliver/53b_sections.ipynb #ce33c482
+# %% ../../nbs/deliver/53b_sections.ipynb #817cbe25
 def zones_section(
     shop:Shop,          # tagged
     facts:Facts,        # of the shop
@@ -266,10 +269,10 @@ def zones_section(
 ) -> tuple:             # parts
     "Which elements of a page the two segments see, and click when they see them."
     known = [d for d in _devices(facts, page, device) if len(layout_of(shop, None, page, d))]
-    parts = [p for d in known for p in _drawn("report.behaviour.zones_title", _only(zones(shop, page=page, by=by, device=d, prob=prob), [a, b]), shop, page, d)]
+    parts = [p for d in known for p in _drawn("report.behaviour.zones_title", only_segments(zones(shop, page=page, by=by, device=d, prob=prob), [a, b]), shop, page, d)]
     return tuple(parts) or (notice(word("report.behaviour.no_layout")),)
 
-# %% ../../nbs/deliver/53b_sections.ipynb #33fbdaf7
+# %% ../../nbs/deliver/53b_sections.ipynb #2fabf884
 PURCHASE_STEPS = ("page_view", "view_item", "add_to_cart", "begin_checkout", "purchase")   # the steps of a shop, where its tracker sends them
 
 def funnel_section(
@@ -281,6 +284,7 @@ def funnel_section(
     prob=None,     # width of the intervals
 ) -> tuple:        # parts
     "How many people take each step, per segment."
+    steps = [steps] if isinstance(steps, str) else steps
     steps = list(steps) if steps else [s for s in PURCHASE_STEPS if s in set(facts.seen.event)]
     if len(steps) < 2: return (notice(word("report.behaviour.no_steps")),)
     result = funnel(shop, steps=steps, by=by, prob=prob)
