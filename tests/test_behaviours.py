@@ -107,3 +107,56 @@ def test_other_clusters_strata_and_bad_input():
     for options, message in [(dict(by="gender"), "needs column 'gender'"), (dict(by="rank", strata=("city",)), "needs column 'city'"), (dict(by="rank", cluster="household"), "needs column 'household'")]:
         with pytest.raises(cl.CrmlabError, match=message): cl.behaviours(e, **options)
     with pytest.raises(cl.CrmlabError, match="no page views"): cl.behaviours(e[e.event == "purchase"], by="rank")
+
+
+def rich_shop():
+    "shop_like with clicks, errors, favourites of two names, checkouts, values; every third visit without a purchase value stays as it is."
+    e = shop_like()
+    item = e[e.event == "view_item"]
+    more = [item.assign(event="click", selector="#buy"), item[::2].assign(event="add_to_wishlist"), item[1::4].assign(event="like"), item[::3].assign(event="form_error"), item[::5].assign(event="js_error"), e[e.event == "add_to_cart"].assign(event="begin_checkout")]
+    return pd.concat([e.assign(value=np.where(e.event == "purchase", 1200., np.nan)), *more], ignore_index=True).assign(event_id=lambda f: [f"e{i:04}" for i in range(len(f))])
+
+
+BOX = pd.DataFrame([dict(page="/item", device="desktop", version="1", selector="#buy", label="buy", x=0., y=y, w=100., h=100., page_w=900., page_h=1000.) for y in (300.,)])
+
+
+def test_elements_errors_favourites_money_and_days_by_hand():
+    e = rich_shop()
+    table = cl.behaviours(e, by=None, strata=(), layouts=BOX)
+    f = table.to_pandas().set_index("behaviour")
+    ratio, n = f.y/f.x, 120
+    assert ratio["click:/item #buy"] == 1 and ratio["seen:/item #buy"] == 1 and f.x["seen:/item #buy"] == n      # its middle at 350 px lies within the window of 500
+    assert table.meta["pages"]["/item #buy"] == "buy(/item)" and table.meta["notes"] == [cl.core.word("behaviour.note.censored", n="40")]
+    below = cl.behaviours(e, by=None, strata=(), layouts=BOX.assign(y=600.)).to_pandas().set_index("behaviour")
+    assert below.y["seen:/item #buy"] == 0 and below.x["seen:/item #buy"] == n
+    assert f.y["favourite"] == 60 + 30 and f.y["event:like"] == 30
+    assert f.y["error"] == len(set(range(0, n, 3)) | set(range(0, n, 5)))
+    bought = f.y["event:purchase"]
+    assert f.y["purchases"] == bought and f.y["revenue"] == 1200*bought and ratio["order_value"] == 1200 and f.x["order_value"] == bought and set(f.unit[["revenue", "order_value"]]) == {"JPY"}
+    assert ratio["checkout_abandon"] == ratio["cart_abandon"]
+    assert f.x["revisit"] == 80 and ratio["revisit"] == pytest.approx(1)                                          # three visits a day apart: the last of each person is open
+    assert ratio["bounce"] == 0 and ratio["exit:/item"] == 1 and ratio["exit:/"] == 0 and ratio["first_view_exit:/"] == 0 and "first_view_exit:/item" not in f.index
+    days, hours = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"], ["night", "morning", "afternoon", "evening"]
+    assert f.y[days].sum() == n and f.y[hours].sum() == n and f.y["weekend"] == f.y[["saturday", "sunday"]].sum()
+
+
+def test_what_is_not_known_is_left_out_and_said():
+    e = rich_shop()
+    f = cl.behaviours(e, by="rank", strata=())
+    assert not f.to_pandas().behaviour.str.startswith("seen:").any() and cl.core.word("behaviour.note.no_layouts") in f.meta["notes"]
+    for lang in ("ja", "en"):
+        from crmlab.infer.contrast import behaviour_name
+        names = [behaviour_name(b, lang, f.meta["pages"]) for b in f.to_pandas().behaviour.unique()]
+        assert not [n for n in names if "{" in n] and len(set(names)) == len(names)
+    without = cl.behaviours(e.assign(value=np.nan), by="rank", strata=()).to_pandas().behaviour
+    assert "revenue" not in set(without) and "order_value" not in set(without) and "purchases" in set(without)
+    with pytest.raises(cl.CrmlabError, match="layouts.* needs column 'selector'"): cl.behaviours(e, by="rank", layouts=BOX.drop(columns="selector"))
+
+
+def test_a_segment_of_one_user_and_equal_values_get_a_note_in_contrast():
+    e = shop_like()
+    solo = cl.behaviours(e.assign(rank=e["rank"].where(e.user_id != "m00", "Solo")), by="rank")
+    found = cl.contrast(solo, b="Solo", a="Royal").frame
+    assert found[["est", "lo", "hi"]].isna().all(axis=None) and (found.note != "").all() and not found.flagged.any()
+    level = cl.contrast(cl.behaviours(e, by="rank"), b="Bronze", a="Royal").frame.set_index("behaviour").loc["dwell:/"]
+    assert np.isnan(level.raw_lo) and level.note                                                                 # everybody reads the top page for 30 seconds

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 import crmlab as cl
+from crmlab.measure.pages import pages as page_level
 from crmlab.tables.engine import Table, as_of, collect, scan
 from crmlab.tables.identity import with_visits
 from crmlab.tables.shop import table_of
@@ -97,8 +98,35 @@ MEASURES = dict(
     scroll_reach=lambda events: cl.scroll_reach(events, page="/", by="rank").frame,
     heatmap=lambda events: cl.heatmap(events, page="/", by="rank").frame,
     funnel=lambda events: cl.funnel(events, steps=STEPS, by="rank").frame,
+    pages=lambda events: page_level(events, by="rank").frame,
+    exit_map=lambda events: page_level(events, by="rank").exits,
     behaviours=lambda events: cl.behaviours(events, by="rank").to_pandas())
-NAMES = ["event_id", "visitor_id", "visit_no", "behaviour", "segment", "metric", "depth", "row", "col", "step", "device", "source", "segment_2", "device_2", "source_2"]
+
+
+def typed(events):
+    "The same events with clicks as inputs of a field."
+    import narwhals.stable.v2 as nw
+    return table_of(events, "events").with_columns(event=nw.when(nw.col("event") == "click").then(nw.lit("input")).otherwise(nw.col("event")), selector=nw.col("page"))
+
+
+def moves(part):
+    "A part of the transitions."
+    from crmlab.measure.transitions import transitions
+    return lambda events: part(transitions(events, by="rank", deep=4))
+
+
+def journeys(module, name, /, *args, change=lambda events: events, **options):
+    "The frame of a measure of journeys."
+    from importlib import import_module
+    return lambda events: getattr(import_module(f"crmlab.measure.{module}"), name)(change(events), *args, by="rank", **options).frame
+
+
+MEASURES |= dict(
+    strict=lambda events: cl.funnel(events, steps=STEPS, by="rank", order="strict").frame, any_order=lambda events: cl.funnel(events, steps=STEPS, by="rank", order="any").losses,
+    transitions=moves(lambda t: t.frame), step_matrix=moves(lambda t: t.steps), loops=moves(lambda t: t.loops), exits=moves(lambda t: t.exit_pages), moves_apart=moves(lambda t: t.difference(a="Bronze", b="Royal").frame),
+    paths=journeys("paths", "paths", length=3), time_to=journeys("time_to", "time_to", "view_item", "purchase"), onboarding=journeys("time_to", "onboarding", start="view_item", end="visit", horizon="7d"),
+    forms=journeys("forms", "forms", change=typed, page=None, done="purchase"), phases=journeys("journey_map", "phase_behaviours"), journey_map=journeys("journey_map", "journey_map", stages=["Bronze", "Royal"]))
+NAMES = ["page", "band", "target", "state", "path", "days", "field", "stage", "kind", "entry", "event_id", "visitor_id", "visit_no", "behaviour", "segment", "metric", "depth", "row", "col", "step", "device", "source", "segment_2", "device_2", "source_2"]
 
 
 def in_order(frame: pd.DataFrame) -> pd.DataFrame:
