@@ -84,7 +84,7 @@ def shop(tmp_path_factory):
     "Members who click; some come at once, some an hour later, one is recognised on two devices."
     home = tmp_path_factory.mktemp("clicks")
     click = lambda i: START + pd.Timedelta(hours=i)
-    messages = pd.DataFrame([(f"x{i}", f"u{i:02}", "spring", "email", "/sale" if i % 2 else "/news", START, click(i)) for i in range(24)], columns=["message_id", "user_id", "campaign", "channel", "landing", "sent_at", "clicked_at"])
+    messages = pd.DataFrame([(f"x{i}", f"u{i:02}", "spring", "email", None if i == 17 else "/sale" if i % 2 else "/news", START, click(i)) for i in range(24)], columns=["message_id", "user_id", "campaign", "channel", "landing", "sent_at", "clicked_at"])
     rows = [(i, 0 if i < 18 else 3600, "page_view", "/sale") for i in range(24)] + [(i, 60, "add_to_cart", "/item") for i in range(6)]
     events = pd.DataFrame([(f"e{k}", click(i) + pd.Timedelta(seconds=s), f"b{i}", f"u{i:02}", e, p, "mobile" if i < 12 else "desktop") for k, (i, s, e, p) in enumerate(rows)], columns=["event_id", "ts", "visitor_id", "user_id", "event", "page", "device"])
     for name, frame in dict(messages=messages, events=events).items():
@@ -98,6 +98,7 @@ def test_clicks_find_their_visit(shop):
     got = after.frame.set_index(["device", "metric"])
     assert after.meta["rows"] == dict(clicks=24, unseen=6)
     assert got.n["mobile", "cart"] == 12 and got.est["mobile", "cart"] == .5 and got.est["mobile", "landed"] == .5 and got.n["desktop", "purchase"] == 6
+    assert got.n["desktop", "landed"] == 5     # one message leads to no page that is known
     assert after_message(shop, within="2h").meta["rows"]["unseen"] == 0
     with pytest.raises(cl.CrmlabError, match="did you mean spring"): after_message(shop, campaign="sping")
     with pytest.raises(cl.CrmlabError, match="needs a Shop"): after_message(attributes())

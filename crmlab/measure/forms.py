@@ -267,7 +267,7 @@ class AfterMessage(Result):
     "What visits do that begin with a message's click, per device."
     _draw, _read = staticmethod(_draw_after), staticmethod(_read_after)
 
-# %% ../../nbs/measure/33e_forms.ipynb #0b97b357
+# %% ../../nbs/measure/33e_forms.ipynb #bcd8165f
 def after_message(
     shop,                  # a Shop with messages and events
     *,
@@ -292,7 +292,7 @@ def after_message(
     if counts.empty: raise CrmlabError("after_message: no message was clicked; import clicks (clicked_at), or take another campaign")
     seen, parts = found.filter(nw.col("device") != NO_VISIT), []
     for metric, unit in AFTER.items():
-        sums = cluster_sums(seen.select("segment", "device", "cluster", y=nw.col(metric).fill_null(0), x=nw.lit(1)), "segment", "device")
+        sums = cluster_sums(seen.filter(~nw.col(metric).is_null()).select("segment", "device", "cluster", y=metric, x=nw.lit(1)), "segment", "device")
         parts.append(pd.concat([sums[["segment", "device"]].assign(metric=metric), sums.x.astype(int).rename("n"), sums.users.astype(int), _levels(sums, unit, prob)], axis=1))
     users = collect(found.group_by("segment").agg(n=nw.col("user_id").n_unique())).set_index("segment").n.to_dict()
     unseen = int(counts.n[counts.device == NO_VISIT].sum())

@@ -71,7 +71,7 @@ def _steps_of_people(events, by, steps, order):
     visits, rows = gathered_visits(events, who="funnel", keep={}, chosen=(wanted, dict(ts_us=nw.col("ts_us"), step=number, value=nw.col("value"))), by=by)
     return rows.join(visits.select(*VISIT, "segment", "cluster"), on=list(VISIT))
 
-# %% ../../nbs/measure/33_journey.ipynb #bcf09742
+# %% ../../nbs/measure/33_journey.ipynb #c630f33b
 def _in_order(rows, who, count, order, within):
     "For each step the latest entry that led to it in time, as `e1`, `e2` …"
     step, now = nw.col("step"), nw.col("ts_us")
@@ -87,7 +87,7 @@ def _in_any_order(rows, who, count, within):
     "The same for steps in any order: the oldest of the latest first k steps."
     last = lambda k: nw.when(nw.col("step") == k).then(nw.col("ts_us")).otherwise(_NEVER).cum_max().over(*who, order_by=["ts_us", "step"])
     rows = rows.with_columns(**{f"last{k}": last(k) for k in range(1, count + 1)})
-    oldest = {k: nw.min_horizontal(*(f"last{i}" for i in range(1, k + 1))) for k in range(1, count + 1)}
+    oldest = {1: nw.col("last1")} | {k: nw.min_horizontal(*(f"last{i}" for i in range(1, k + 1))) for k in range(2, count + 1)}   # Spark takes no minimum of one column
     return rows.with_columns(**{f"e{k}": nw.when(nw.col("ts_us") - e <= within).then(e).otherwise(_NEVER) for k,e in oldest.items()})
 
 def _entries(events, by, steps, within, order="loose"):

@@ -21,7 +21,7 @@ from .visits import described, gathered_visits, page_name, segment_name, share_i
 from .journey import funnel, refuse_unknown, step_matches, step_name
 
 # %% auto #0
-__all__ = ['ROWS', 'COUNTED', 'PhaseBehaviours', 'phase_behaviours', 'stage_name', 'JourneyMap', 'journey_map']
+__all__ = ['PhaseBehaviours', 'phase_behaviours', 'stage_name', 'JourneyMap', 'journey_map']
 
 # %% ../../nbs/measure/33f_map.ipynb #fef8989f
 _MOST = 12
@@ -99,9 +99,9 @@ def phase_behaviours(
     users = frame.groupby("segment").users.max().to_dict()
     return PhaseBehaviours(*described(events, frame, users, prob=prob, by=by, behaviours=names, rows=dict(visits=int(frame.drop_duplicates("segment").n.sum()))))
 
-# %% ../../nbs/measure/33f_map.ipynb #8742e569
-ROWS = ("state", "goal", "feeling", "touchpoints", "behaviour", "kpi", "feedback")
-COUNTED = ("touchpoints", "behaviour", "kpi", "feedback")   # the others are the analyst's
+# %% ../../nbs/measure/33f_map.ipynb #8899f229
+_ROWS = ("state", "goal", "feeling", "touchpoints", "behaviour", "kpi", "feedback")
+_COUNTED = ("touchpoints", "behaviour", "kpi", "feedback")   # the others are the analyst's
 
 def _by_steps(visits, steps):
     "Visits with the furthest step they reached as their stage."
@@ -149,7 +149,7 @@ def _kpis(shop, visits, shares, steps, within, prob):
     onward = {f.step[k - 1]: ("journey_map.onward", int(f.n[k - 1]), f.step_est[k], f.step_lo[k], f.step_hi[k]) for k in range(1, len(f))}
     return onward | {f.step.iloc[-1]: ("journey_map.through", int(f.n.iloc[0]), f.est.iloc[-1], f.lo.iloc[-1], f.hi.iloc[-1])}
 
-# %% ../../nbs/measure/33f_map.ipynb #bfbeb515
+# %% ../../nbs/measure/33f_map.ipynb #7460d6ab
 def _notes(notes, stages):
     "The analyst's text; raises `CrmlabError` on unknown stages and rows."
     if notes is None: return {}
@@ -163,8 +163,8 @@ def _notes(notes, stages):
         if stage not in stages: raise CrmlabError(f"journey_map notes: no stage {stage!r}; {suggest(stage, stages)}")
         if not isinstance(own, dict): raise CrmlabError(f"journey_map notes of stage {stage!r} are {own!r}; write rows, such as goal: …")
         for row in own:
-            if row not in ROWS: raise CrmlabError(f"journey_map notes of stage {stage!r}: no row {row!r}; {suggest(row, ROWS)}")
-            if row in COUNTED: raise CrmlabError(f"journey_map notes of stage {stage!r}: row {row!r} is counted from the data; write your text under state, goal or feeling")
+            if row not in _ROWS: raise CrmlabError(f"journey_map notes of stage {stage!r}: no row {row!r}; {suggest(row, _ROWS)}")
+            if row in _COUNTED: raise CrmlabError(f"journey_map notes of stage {stage!r}: row {row!r} is counted from the data; write your text under state, goal or feeling")
     return notes
 
 # %% ../../nbs/measure/33f_map.ipynb #4ddc7908
@@ -187,7 +187,7 @@ def stage_name(result, stage, lang=None):
     "A stage as a reader calls it."
     return step_name(result, stage, lang) if result.meta["arguments"]["steps"] else segment_name(stage, lang)
 
-# %% ../../nbs/measure/33f_map.ipynb #9adc7190
+# %% ../../nbs/measure/33f_map.ipynb #03309eed
 def _entry(result, r, lang):
     "One counted entry in words."
     if r.row == "touchpoints": return word("journey_map.touchpoint", lang, name=page_name(result, r.entry, lang) if r.kind == "page" else r.entry, value=show(r.est, "share", lang))
@@ -201,10 +201,10 @@ def _table(result, lang=None):
     for stage in result.meta["stages"]:
         own = result.meta["notes"].get(stage, {})
         f = result.frame[result.frame.stage == stage]
-        cells[stage_name(result, stage, lang)] = {word(f"journey_map.row.{row}", lang): own.get(row, "") if row not in COUNTED else "\n".join(_entry(result, r, lang) for r in f[f.row == row].itertuples()) for row in ROWS}
+        cells[stage_name(result, stage, lang)] = {word(f"journey_map.row.{row}", lang): own.get(row, "") if row not in _COUNTED else "\n".join(_entry(result, r, lang) for r in f[f.row == row].itertuples()) for row in _ROWS}
     return pd.DataFrame(cells)
 
-# %% ../../nbs/measure/33f_map.ipynb #981a4c44
+# %% ../../nbs/measure/33f_map.ipynb #cd74628d
 def _draw_map(result, ax):
     "The sheet as a picture: stages from left to right, assumed rows in grey."
     from matplotlib.patches import Rectangle
@@ -215,7 +215,7 @@ def _draw_map(result, ax):
     ax = axes(ax, size=(1.6 + 2.6*table.shape[1], .6 + sum(height)))
     top = np.concatenate([[0], np.cumsum(height)])
     for i, (name, row) in enumerate(text.iterrows()):
-        assumed = ROWS[i] not in COUNTED
+        assumed = _ROWS[i] not in _COUNTED
         ax.text(-.05, (top[i] + top[i + 1])/2, word("journey_map.assumed", name=name) if assumed else name, ha="right", va="center", fontsize="small")
         for j, cell in enumerate(row):
             ax.add_patch(Rectangle((j, top[i]), 1, height[i], facecolor="#F2F2F2" if assumed else "white", edgecolor="#BBBBBB", linewidth=.8))
