@@ -14,7 +14,7 @@ from .pooling import Cells, Posterior
 # %% auto #0
 __all__ = ['pymc_model', 'Health', 'sample_cells', 'Audit', 'audit_cells']
 
-# %% ../../nbs/infer/45c_nuts.ipynb #e2baff1a
+# %% ../../nbs/infer/45c_nuts.ipynb #93a79f4e
 def pymc_model(
     cells:Cells,   # counts, or means with standard errors
 ):                 # pymc.Model; its variable `value` is the rate, or the mean in the metric
@@ -24,7 +24,7 @@ def pymc_model(
     with pm.Model(coords=dict(segment=range(segments), arm=range(arms), treated=range(1, arms))) as model:
         level = pm.Normal("level", *prior.level)
         effect = pm.Normal("effect", 0, prior.effect, dims="treated")
-        tau_b, tau_d = pm.HalfNormal("tau_b", prior.tau_b), pm.HalfNormal("tau_d", prior.tau_d)
+        tau_b, tau_d = pm.HalfNormal("tau_b", prior.tau_b), pm.Weibull("tau_d", alpha=2, beta=np.sqrt(2)*prior.tau_d)   # a Rayleigh distribution
         of_level, of_effect = pm.Normal("of_level", dims="segment"), pm.Normal("of_effect", dims=("segment", "treated"))
         control = (level + tau_b*of_level)[:, None]
         theta = pm.math.concatenate([control, control + effect + tau_d*of_effect], axis=1)

@@ -15,13 +15,13 @@ from scipy.special import expit
 # %% auto #0
 __all__ = ['FLOOR', 'Prior', 'Cells', 'pareto_k', 'Posterior', 'fit_cells']
 
-# %% ../../nbs/infer/45_pooling.ipynb #c5c5cfd8
+# %% ../../nbs/infer/45_pooling.ipynb #8e9188ef
 class Prior(NamedTuple):
     "What is assumed before the data, in log odds (rates) or in units of the metric (means)."
     level:tuple = (-2., 2.)   # mean and standard deviation of the common level of the control
     effect:float = 1.         # standard deviation of an arm's common effect
     tau_b:float = 1.          # scale of the half-normal prior of the spread of levels
-    tau_d:float = 1.          # scale of the half-normal prior of the spread of effects
+    tau_d:float = .7          # scale of the Rayleigh prior of the spread of effects
 
     def means(self, arms):
         "Prior mean of level and effects."
@@ -109,11 +109,11 @@ def _deviations(s, beta, level_noise=0., effect_noise=0.):
     of_effect = tau_d*(s.response[:, None, :, 1:] - s.weight[:, None, :, 1:]*common)/inflation + effect_noise/np.sqrt(inflation)
     return of_level, of_effect, np.concatenate([control, common + tau_d*of_effect], axis=-1)
 
-# %% ../../nbs/infer/45_pooling.ipynb #ddff9933
+# %% ../../nbs/infer/45_pooling.ipynb #f7993242
 def _log_prior(prior, log_tau):
-    "Half-normal densities of both spreads, on the log scale."
-    scale = np.array([prior.tau_b, prior.tau_d])
-    return (log_tau - .5*(np.exp(log_tau)/scale)**2 - np.log(scale)).sum(-1)
+    "Half-normal density of τ_b and Rayleigh density of τ_d, on the log scale."
+    scale, power = np.array([prior.tau_b, prior.tau_d]), np.array([1, 2])
+    return (power*(log_tau - np.log(scale)) - .5*(np.exp(log_tau)/scale)**2).sum(-1)
 
 def _log_joint(cells, log_tau, beta, of_level, of_effect, theta):
     "Log density (J, D) of data and all parameters, without the normal constants."

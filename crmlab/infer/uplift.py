@@ -97,16 +97,16 @@ def _data(users, arm, metric, control, by):
     cell = {c: wide[c].unstack().reindex(index=index, columns=arms).to_numpy(float) for c in wide}
     return _Data(arms, pd.DataFrame([row[-1:] + row[:-1] for row in order], columns=["segment", *by]), cell | {c: np.nan_to_num(cell[c]) for c in ("n", "total", "squares")})
 
-# %% ../../nbs/infer/45d_uplift.ipynb #4317a1d1
+# %% ../../nbs/infer/45d_uplift.ipynb #b96c3525
 def _kind_of(kind, sums, metric):
     "rate or mean."
     n, total, squares, least, most = (sums[k] for k in ("n", "total", "squares", "least", "most"))
     zero_one = np.nanmin(least) >= 0 and np.nanmax(most) <= 1 and np.array_equal(total, squares)
     if kind not in ("auto", "rate", "mean", "revenue"): raise CrmlabError(f"uplift: kind={kind!r} is not known; {suggest(kind, ['auto', 'rate', 'mean', 'revenue'])}")
     if kind == "rate" and not zero_one: raise CrmlabError(f"uplift: metric {metric!r} has values other than 0 and 1 (up to {np.nanmax(most):g}); use kind='mean', or make a 0/1 column")
-    if kind in ("auto", "rate") and zero_one: return "rate"
-    if np.nanmin(least) == np.nanmax(most): raise CrmlabError(f"uplift: metric {metric!r} is {np.nanmax(most):g} for everybody, so there is nothing to compare; check the column and its window")
-    return "revenue" if kind == "revenue" else "mean"
+    same = total.sum() in (0, n.sum()) if zero_one else np.nanmin(least) == np.nanmax(most)
+    if same: raise CrmlabError(f"uplift: metric {metric!r} is {total.sum()/n.sum():g} for everybody, so there is nothing to compare; check the column and its window")
+    return "rate" if zero_one and kind == "auto" else "mean" if kind == "auto" else kind
 
 _STEADY = 10   # people's worth of the pooled variance in every cell's
 
@@ -160,8 +160,11 @@ def _frame(data, cells, posterior, kind, prob, least):
     frame = pd.DataFrame(dict(segment=np.repeat(data.segments.segment, len(treated)).to_numpy(), arm=treated*S, n=cells.n[:, 1:].ravel()) | flat | dict(note=notes))
     return frame[["segment", "arm", "n", "est", "lo", "hi", "raw", "raw_lo", "raw_hi", "p_positive", "p_best", "note"]], enough
 
-# %% ../../nbs/infer/45d_uplift.ipynb #9e6db409
-def _segment_word(name, lang): return word("segment.unknown", lang) if name == UNKNOWN else name
+# %% ../../nbs/infer/45d_uplift.ipynb #55e70b87
+def _names(result, lang):
+    "Segment → how a sentence calls it: numbers with their column."
+    part = lambda column, value: word("segment.unknown", lang) if value == UNKNOWN else value if isinstance(value, str) else f"{column}={value}"
+    return {row.pop("segment"): " · ".join(part(c, v) for c, v in row.items()) for row in result.segments.to_dict("records")}
 
 def _claim(p, lang):
     surely = certainty(max(p, 1 - p))
@@ -170,10 +173,10 @@ def _claim(p, lang):
 
 def _effect_sentences(result, lang, most=6):
     "The surest effects, and how many more there are."
-    rows = result.frame[result.frame.est.notna()]
+    rows, names = result.frame[result.frame.est.notna()], _names(result, lang)
     top = rows.loc[(rows.p_positive - .5).abs().sort_values(ascending=False, kind="stable").index[:most]].sort_index()
     phrase = lambda r: show_interval(r.est, r.lo, r.hi, result.meta["unit"], lang, prob=result.meta["prob"], signed=True, kind="credible")
-    text = [word("uplift.effect", lang, arm=r.arm, segment=_segment_word(r.segment, lang), effect=phrase(r), n=f"{r.n:,}", claim=_claim(r.p_positive, lang)) for r in top.itertuples()]
+    text = [word("uplift.effect", lang, arm=r.arm, segment=names[r.segment], effect=phrase(r), n=f"{r.n:,}", claim=_claim(r.p_positive, lang)) for r in top.itertuples()]
     if len(rows) > len(top): text.append(word("uplift.more", lang, n=len(rows) - len(top)))
     if len(rows) < len(result.frame): text.append(word("uplift.skipped", lang, n=len(result.frame) - len(rows)))
     return text
@@ -185,9 +188,11 @@ def _gain_sentences(result, lang):
     crossed, raw = gain[gain.method == "cross-fitted"].iloc[0], gain[gain.method == "plug-in"].iloc[0]
     uniform = result.policy.against.iloc[0]
     own = result.policy[result.policy.arm != uniform]
-    ending = [word("uplift.crossed", lang, gain=phrase(crossed, "confidence")), word("uplift.raw", lang, raw=show(raw.est, unit, lang, signed=True))]
+    ending = [word("uplift.crossed", lang, gain=phrase(crossed, "confidence"))] if show(crossed.lo, unit) != show(crossed.hi, unit) else []
+    if raw.est > max(gain.est[0], 0): ending.append(word("uplift.raw", lang, raw=show(raw.est, unit, lang, signed=True)))
     if own.empty: return [word("uplift.uniform", lang, arm=uniform), *ending]
-    rules = word("uplift.listing", lang).join(word("uplift.one", lang, segment=_segment_word(r.segment, lang), arm=r.arm) for r in own.itertuples())
+    names = _names(result, lang)
+    rules = word("uplift.listing", lang).join(word("uplift.one", lang, segment=names[r.segment], arm=r.arm) for r in own.itertuples())
     claim = word(f"uplift.gain_claim.{certainty(gain.p_positive[0])}", lang, p=_chance(gain.p_positive[0], lang))
     return [word("uplift.rule", lang, rules=rules, arm=uniform), word("uplift.gain", lang, arm=uniform, gain=phrase(gain.iloc[0], "credible"), claim=claim), *ending]
 
@@ -207,26 +212,26 @@ def _read_uplift(result, lang):
     if not result.meta["trusted"]: text.append(word("uplift.unsure", lang))
     return word("uplift.separator", lang).join([*text, word("uplift.lot", lang)])
 
-# %% ../../nbs/infer/45d_uplift.ipynb #320b8a0a
+# %% ../../nbs/infer/45d_uplift.ipynb #ff0e320f
 def _draw_uplift(result, ax, lang=None):   # ax or None
     from crmlab.plotting import COLOURS, axes
     rows, control = result.frame[result.frame.est.notna()], result.meta["arguments"]["control"]
-    arms, share = list(dict.fromkeys(result.frame.arm)), 100 if result.meta["unit"] == "share" else 1
+    names, arms, share = _names(result, lang), list(dict.fromkeys(result.frame.arm)), 100 if result.meta["unit"] == "share" else 1
     ax = axes(ax, size=(7, 1.2 + .3*len(rows)))
     for k, r in enumerate(rows.itertuples()):
         colour = COLOURS[arms.index(r.arm) % len(COLOURS)]
-        ax.plot([share*r.raw_lo, share*r.raw_hi], [k + .2]*2, color=".65", lw=1)
-        ax.plot(share*r.raw, k + .2, "|", color=".65", ms=7)
+        alone, = ax.plot([share*v for v in (r.raw_lo, r.raw, r.raw_hi)], [k + .2]*3, "|-", color=".65", lw=1, ms=5)
         ax.plot([share*r.lo, share*r.hi], [k, k], color=colour, lw=2.5)
-        ax.plot(share*r.est, k, "o", color=colour, ms=6)
+        pooled, = ax.plot(share*r.est, k, "o", color=colour, ms=6)
     ax.axvline(0, color=".3", lw=1)
     key = "uplift.axis_pt" if share == 100 else "uplift.axis"
-    ax.set(yticks=range(len(rows)), yticklabels=[f"{_segment_word(r.segment, lang)} · {r.arm}" for r in rows.itertuples()], ylim=(len(rows) - .4, -.6))
-    ax.set_xlabel(word(key, lang, control=control, prob=f"{100*result.meta['prob']:g}"), fontsize=9)
+    ax.set(yticks=range(len(rows)), yticklabels=[f"{names[r.segment]} · {r.arm}" for r in rows.itertuples()], ylim=(len(rows) - .4, -.6))
+    ax.set_xlabel(word(key, lang, control=control, prob=f"{100*result.meta['prob']:g}"))
+    if len(rows): ax.legend([pooled, alone], [word(f"uplift.legend.{k}", lang) for k in ("pooled", "alone")], fontsize=8, frameon=False, loc="lower center", bbox_to_anchor=(.5, 1), ncols=2)
     ax.grid(axis="y", visible=False)
     return ax
 
-# %% ../../nbs/infer/45d_uplift.ipynb #6cfcc528
+# %% ../../nbs/infer/45d_uplift.ipynb #6353684a
 @dataclass(frozen=True, eq=False)
 class Uplift(Result):
     "Effects per segment and arm, and what a personalised rule gains; see `uplift`."
@@ -234,6 +239,7 @@ class Uplift(Result):
     gain:pd.DataFrame = field(default_factory=pd.DataFrame)      # policy, against, method, est, lo, hi, prob, p_positive: net value per person
     policy:pd.DataFrame = field(default_factory=pd.DataFrame)    # segment, share, arm, against, est, lo, hi, p_best
     rules:list = field(default_factory=list)                     # JSON rules, first match wins
+    segments:pd.DataFrame = field(default_factory=pd.DataFrame)  # segment, and the values of the columns that define it
     cells:Cells|None = field(default=None, repr=False)           # the data of the model
     posterior:Posterior|None = field(default=None, repr=False)   # draws of rates or means per segment × arm
     _draw, _read = staticmethod(_draw_uplift), staticmethod(_read_uplift)
@@ -283,7 +289,7 @@ def _checked(by, prob, value):
     if value is not None and not np.isfinite(value): raise CrmlabError(f"uplift: value={value!r} is not a number; give what one unit of the metric is worth")
     return by, prob
 
-# %% ../../nbs/infer/45d_uplift.ipynb #ef00470c
+# %% ../../nbs/infer/45d_uplift.ipynb #fdbf57aa
 def uplift(
     users,                    # one row per person (pandas, polars, Parquet path, lazy), or counts: arm, segment column(s), n, successes
     *,
@@ -315,4 +321,4 @@ def uplift(
     meta = provenance(users, prob=prob, seed=seed, rows=dict(people=sum(people.values()), segments=len(segments)), arm=arm, metric=metric, by=by, control=control, cost=cost, value=value, kind=kind)
     meta |= trust | dict(unit=unit, gain_unit=unit if value is None and not costs.any() else "number", people=people, sample_ratio=sample_ratio(people))
     columns = column_spreads(posterior.effects, columns=segments[by], shares=shares, arms=data.arms[1:], prob=prob)
-    return Uplift(frame, meta, columns, gain, policy, rules_of(rule, best, segments=segments[by], arms=data.arms), cells, posterior)
+    return Uplift(frame, meta, columns, gain, policy, rules_of(rule, best, segments=segments[by], arms=data.arms), segments, cells, posterior)

@@ -1,0 +1,153 @@
+"""Uplift: coverage in worlds with known truth, agreement with long NUTS, and time beside PyMC and a compiled nutpie.
+
+Worlds: truth from the prior (large cells, and cells of 17 to 400 people with often no conversion), and fixed plants of eight
+segments with 2,000 people a cell and a base rate of 5 %, in standard errors of a segment's effect: no effect, one common
+effect, two odd segments, half and half, effects that spread by 1 and by 2.5. Seeds are 0, 1, … per setting.
+Usage beside `run.py`: python benchmarks/bench_uplift.py [worlds per setting] [setting …]
+"""
+from __future__ import annotations
+
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit, ndtri
+
+from crmlab.infer.gain import cross_fit, gain, gain_table
+from crmlab.infer.pooling import Cells, Prior, fit_cells
+
+SEGMENTS, PEOPLE, BASE = 8, 2000, .05
+ERROR = np.sqrt(2*BASE*(1 - BASE)/PEOPLE)   # of a segment's effect
+PLANTS = dict(null=[0]*8, common=[2]*8, two_odd=[-2]*2 + [2]*6, half=[2]*4 + [-2]*4, two_odd_up=[2]*2 + [0]*6, spread_1=1., spread_2_5=2.5)
+SETTINGS = ("prior", "prior_small", *PLANTS)
+
+
+def truth(setting: str, rng) -> tuple:
+    "True rates and people per segment × arm."
+    if not setting.startswith("prior"):
+        plant = PLANTS[setting]
+        effect = ERROR*np.asarray(rng.normal(0, plant, SEGMENTS) if isinstance(plant, float) else plant)
+        return np.stack([np.full(SEGMENTS, BASE), np.clip(BASE + effect, .001, .999)], axis=1), np.full((SEGMENTS, 2), PEOPLE)
+    prior, arms = Prior(), 3
+    common, tau_b, tau_d = prior.effect*rng.normal(size=arms - 1), abs(rng.normal(0, prior.tau_b)), rng.rayleigh(prior.tau_d)
+    control = rng.normal(*prior.level) + tau_b*rng.normal(size=(SEGMENTS, 1))
+    theta = np.concatenate([control, control + common + tau_d*rng.normal(size=(SEGMENTS, arms - 1))], axis=1)
+    return expit(theta), rng.integers(*((17, 400) if setting == "prior_small" else (350, 8000)), theta.shape)
+
+
+def one(setting: str, seed: int) -> dict:
+    "What is claimed of one world, beside its truth."
+    rng = np.random.default_rng([seed, sum(setting.encode())])
+    rates, n = truth(setting, rng)
+    cells = Cells(n, rng.binomial(n, rates))
+    shares = n.sum(1)/n.sum()
+    posterior = fit_cells(cells, seed=seed, draws=6000, points=233)
+    table, rule, uniform = gain_table(posterior, cells, shares=shares, seed=seed)
+    true = gain(rates, rule, np.full(len(rule), uniform), shares)
+    lo, hi = np.quantile(posterior.effects, [.05, .95], axis=0)
+    effects = rates[:, 1:] - rates[:, :1]
+    crossed = cross_fit(cells, shares=shares, seed=seed)
+    learned = gain(np.broadcast_to(rates, (*crossed.rules.shape, rates.shape[1])), crossed.rules, crossed.uniform, shares).mean()
+    est, se = crossed.against_uniform
+    first = table.iloc[0]
+    return dict(trusted=posterior.trusted, ess=posterior.ess, pareto_k=posterior.pareto_k, cells=((lo <= effects) & (effects <= hi)).mean(), personal=bool((rule != uniform).any()),
+                covered=bool(first.lo - 1e-12 <= true <= first.hi + 1e-12), above=bool(first.lo > 0), raw_positive=bool(table.est.iloc[-1] > 0),
+                cross_covered=bool(abs(est - learned) <= ndtri(.975)*se + 1e-12), true=true, est=first.est)
+
+
+def calibration(worlds: int, settings=SETTINGS) -> dict:
+    "Counts per setting."
+    found = {}
+    for setting in settings:
+        with ProcessPoolExecutor(2) as pool: rows = pd.DataFrame(list(pool.map(partial(one, setting), range(worlds), chunksize=20)))
+        own = rows[rows.personal]
+        found[setting] = dict(worlds=worlds, untrusted=int((~rows.trusted).sum()), least_ess=round(float(rows.ess.min()), 3), cells_covered_90=round(float(rows.cells.mean()), 4),
+                              rule_differs=len(own), gain_covered_95=int(rows.covered.sum()), gain_covered_95_where_rule_differs=round(float(own.covered.mean()), 4) if len(own) else None,
+                              lower_end_above_0=int(rows.above.sum()), raw_winners_positive=int(rows.raw_positive.sum()), cross_fitted_covered_95=int(rows.cross_covered.sum()))
+        print(setting, found[setting], flush=True)
+    return found
+
+
+def made_cells(seed: int = 100, people=(350, 8000)) -> Cells:
+    "Eight segments, three arms."
+    rng = np.random.default_rng(seed)
+    control = -3 + .3*rng.normal(size=(SEGMENTS, 1))
+    theta = np.concatenate([control, control + .2*rng.normal(size=2) + .2*rng.normal(size=(SEGMENTS, 2))], axis=1)
+    n = rng.integers(*people, theta.shape)
+    return Cells(n, rng.binomial(n, expit(theta)))
+
+
+def timed(f, rounds: int) -> dict:
+    "Median wall and CPU seconds."
+    took = []
+    for _ in range(rounds):
+        wall, cpu = time.perf_counter(), time.process_time()
+        f()
+        took.append((time.perf_counter() - wall, time.process_time() - cpu))
+    wall, cpu = np.median(took, axis=0)
+    return dict(wall_s=round(float(wall), 4), cpu_s=round(float(cpu), 4))
+
+
+def agreement(draws: int = 10_000, seeds: int = 20) -> dict:
+    "Largest differences to long NUTS over cells, for each of 20 seeds."
+    from crmlab.infer.nuts import sample_cells
+    found = {}
+    for name, cells in dict(large=made_cells(), small=made_cells(7, (17, 400))).items():
+        slow, health = sample_cells(cells, seed=1, draws=draws)
+        mean, sd, p = slow.effects.mean(0), slow.effects.std(0), (slow.effects > 0).mean(0)
+        fits = [fit_cells(cells, seed=s).effects for s in range(seeds)]
+        found[name] = dict(nuts_draws=len(slow.spreads), divergences=health.divergences, r_hat=round(health.r_hat, 4), seeds=seeds,
+                           p_positive=[round(float(np.abs((e > 0).mean(0) - p).max()), 4) for e in fits], mean_in_sd=[round(float((np.abs(e.mean(0) - mean)/sd).max()), 4) for e in fits])
+        print(name, found[name], flush=True)
+    return found
+
+
+def speed() -> dict:
+    "The quick fit, a warm pm.sample and a reused compiled nutpie, on the same cells in the same run."
+    import logging
+
+    import nutpie
+    import pymc as pm
+
+    from crmlab.infer.nuts import pymc_model
+    logging.getLogger("pymc").setLevel(logging.ERROR)
+    cells, other = made_cells(), made_cells(101)
+    def sampled(c):
+        with pymc_model(c): pm.sample(progressbar=False, quiet=True, random_seed=1, cores=2, compute_convergence_checks=False)
+    sampled(other)   # warms PyMC's cache
+    compiled = nutpie.compile_pymc_model(pymc_model(cells))
+    reused = lambda: nutpie.sample(compiled, draws=500, tune=500, chains=2, seed=1, progress_bar=False)
+    reused()
+    fit_cells(other, seed=1)
+    found = dict(quick=timed(lambda: fit_cells(cells, seed=1), 15), pm_sample_warm=timed(lambda: sampled(cells), 3), nutpie_reused=timed(reused, 5))
+    quick = found["quick"]
+    found |= {f"{k}_times": {c: round(found[k][f"{c}_s"]/quick[f"{c}_s"], 1) for c in ("wall", "cpu")} for k in ("pm_sample_warm", "nutpie_reused")}
+    print(found, flush=True)
+    return found
+
+
+def hillstrom() -> dict:
+    "Rows of the Hillstrom test to the decision table."
+    from crmlab.infer.uplift import uplift
+    from crmlab.sources.datasets import load
+    rows = load("hillstrom")
+    asked = dict(arm="segment", metric="visit", by="womens", control="No E-Mail", seed=1)
+    first = timed(lambda: uplift(rows.head(1000), **asked), 1)
+    took = timed(lambda: uplift(rows, **asked), 3)
+    frame = uplift(rows, **asked).frame
+    mail = frame[frame.arm == "Womens E-Mail"].set_index("segment")
+    return dict(first_call=first, rows_to_table=took, people=len(rows), raw={k: round(v, 4) for k, v in mail.raw.items()}, est={k: round(v, 4) for k, v in mail.est.items()})
+
+
+def measure(worlds: int = 1000) -> dict:
+    "All figures."
+    return dict(speed=speed(), hillstrom=hillstrom(), agreement=agreement(), calibration=calibration(worlds))
+
+
+if __name__ == "__main__":
+    import run
+    if sys.argv[2:]: calibration(int(sys.argv[1]), sys.argv[2:])   # a look at some settings
+    else: run.keep("uplift", measure(int(sys.argv[1]) if len(sys.argv) > 1 else 1000))
