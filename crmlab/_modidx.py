@@ -140,6 +140,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'crmlab.deliver.parts.conclusion_box': ( 'deliver/parts.html#conclusion_box',
                                                                                'crmlab/deliver/parts.py'),
                                       'crmlab.deliver.parts.data_table': ('deliver/parts.html#data_table', 'crmlab/deliver/parts.py'),
+                                      'crmlab.deliver.parts.folded': ('deliver/parts.html#folded', 'crmlab/deliver/parts.py'),
                                       'crmlab.deliver.parts.footnote': ('deliver/parts.html#footnote', 'crmlab/deliver/parts.py'),
                                       'crmlab.deliver.parts.heading': ('deliver/parts.html#heading', 'crmlab/deliver/parts.py'),
                                       'crmlab.deliver.parts.notice': ('deliver/parts.html#notice', 'crmlab/deliver/parts.py'),

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 import crmlab as cl
 from crmlab.infer.compare import pair_table
 from crmlab.infer.contrast import behaviour_name
+from crmlab.infer.drift import contrast_over_time
+from crmlab.infer.shrink import s_values, step_up
 
 COLUMNS = ["behaviour", "unit", "a", "b", "est", "lo", "hi", "raw", "raw_lo", "raw_hi", "ratio", "ratio_lo", "ratio_hi", "adjusted", "lfsr", "flagged", "n_a", "n_b", "note"]
 NUMBERS = [c for c in COLUMNS if c not in ("behaviour", "unit", "adjusted", "flagged", "note")]
@@ -138,10 +140,104 @@ def test_a_practical_threshold_asks_for_more():
     assert {"view:/p0", "view:/p1"} <= flagged() and flagged(min_effect=.15) == {"view:/p0"} and flagged(min_effect=dict(share=.6, s=1)) == set()
 
 
+def test_several_segments_are_one_list_and_each_is_as_alone():
+    p = pairs_of(visits_of(8, members=240, segments=("Bronze", "Silver", "Royal", "(unknown)")))
+    every = cl.contrast(p)
+    assert every.segments == ["Bronze", "Royal", "Silver"] and every.frame.columns.tolist() == ["segment", *COLUMNS]
+    unshrunken = ["behaviour", "a", "b", "raw", "raw_lo", "raw_hi", "ratio", "n_a", "n_b"]
+    for s, rows in every.by_segment(): same(rows[unshrunken], cl.contrast(p, b=s).frame[unshrunken])
+    assert (every.frame.flagged == step_up(every.details.p.to_numpy())).all()            # one promise over all of them
+    np.testing.assert_allclose(every.details.s_value, s_values(every.frame.lfsr.to_numpy()))
+    assert cl.contrast(p, b=["Silver", "Bronze"], a="Royal").segments == ["Silver", "Bronze"] and cl.contrast(p, a="Royal").segments == ["Bronze", "Silver"]
+    ja, en = every.text("ja"), every.text("en")
+    assert all(s in ja and s in en for s in every.segments) and len(en) < 4000
+    import matplotlib
+    matplotlib.use("agg")
+    assert len(every.plot().child_axes) == 3
+
+
+def test_both_estimates_are_shown():
+    v = visits_of(9)
+    adjusted, plain = (cl.contrast(pairs_of(v), b="Bronze", a="Royal", adjust=a) for a in (STRATA, ()))
+    beside, alone = adjusted.details.set_index("behaviour"), plain.frame.set_index("behaviour").loc[adjusted.frame.behaviour]
+    np.testing.assert_allclose(beside[["unadjusted_a", "unadjusted_b", "unadjusted", "unadjusted_lo", "unadjusted_hi"]], alone[["a", "b", "raw", "raw_lo", "raw_hi"]].astype(float))
+    assert (adjusted.details.behaviour == adjusted.frame.behaviour).all() and not np.allclose(beside.unadjusted, adjusted.frame.raw)
+
+
+def test_landing_pages_are_made_equal_only_for_what_precedes_them():
+    v = visits_of(10, members=300).rename(columns={"source": "landing"}).assign(dwell=lambda d: d.dwell)
+    rng = np.random.default_rng(1)
+    v["evening:"], units = (rng.random(len(v)) < .4).astype(float), {"evening": "share", "view:/p0": "share", "dwell": "s"}
+    p = pair_table(v.rename(columns={"evening:": "evening"}), cluster="user", units=units, strata=("device", "landing"))
+    f, without = (cl.contrast(p, b="Bronze", a="Royal", adjust=a).frame.set_index("behaviour") for a in (("device", "landing"), ("device",)))
+    assert f.adjusted.to_dict() == {"evening": "device, landing", "view:/p0": "device", "dwell": "device"}
+    assert f.note["evening"] == "" and "ランディングページ" in f.note["dwell"] and f.raw["dwell"] == without.raw["dwell"]
+    assert "landing pages are left as they are" in cl.contrast(p, b="Bronze", a="Royal", adjust=("device", "landing")).text("en")
+
+
+def test_a_thin_cell_never_looks_certain():
+    "Of Bronze's desktop visits three are left, none of which did it, and desktop is half of the mix."
+    v = visits_of(11, members=400, planted=(0,), moves=0)
+    few = v.index[(v.segment == "Bronze") & (v.device == "desktop")]
+    v = v.drop(few[3:])
+    v.loc[few[:3], "view:/p0"] = 0.
+    for strata, least in ((("device",), .1), ((), 0)):
+        f = cl.contrast(pairs_of(v, ("device",)), b="Bronze", a="Royal", adjust=strata).frame.set_index("behaviour").loc["view:/p0"]
+        assert f.raw_hi - f.raw_lo > 2*least
+    assert not f.flagged and f.raw_hi > 0
+
+
+def test_nobody_on_one_side_is_uncertain_too():
+    "No one of Bronze spent anything, a tenth of Royal did: an interval without the chance of luck would be far too short."
+    v = visits_of(12, members=60, moves=0).assign(spent=lambda d: np.where((d.segment == "Royal") & (d.user % 10 == 0), 5000., 0))
+    f = cl.contrast(pair_table(v, cluster="user", units=dict(spent="JPY"), strata=("device",)), b="Bronze", a="Royal", adjust=("device",))
+    assert f.frame.raw_hi[0] > 0 and not f.frame.flagged[0]
+
+
+def test_one_person_and_the_same_visits_twice_are_notes():
+    v = visits_of(13)
+    vip = cl.contrast(pairs_of(v.assign(segment=np.where(v.user == 0, "VIP", v.segment))), b="VIP").frame
+    assert vip[["est", "raw", "lfsr"]].isna().all(axis=None) and (vip.n_b <= 1).all() and not vip.flagged.any() and (vip.note != "").all()
+    twice = pd.concat([v[v.segment == "Bronze"], v[v.segment == "Bronze"].assign(segment="B")])
+    f = cl.contrast(pairs_of(twice), b="B", a="Bronze").frame
+    assert f[["est", "raw", "lfsr"]].isna().all(axis=None) and f.note.str.contains("同じ訪問").all()
+    moving = cl.contrast(pairs_of(visits_of(14, moves=.9)), b="Bronze", a="Royal").frame
+    assert moving.note.str.contains("両方の区分").all() and moving.raw.notna().all()
+
+
+@pytest.mark.parametrize("change, says", [
+    (lambda p: pd.concat([p, p.head(1)]), "a pair of cells twice"), (lambda p: p.assign(xx=p.xx.where(p.index != 3)), "'xx' of behaviour"),
+    (lambda p: p.assign(y=np.where(p.index == 0, np.inf, p.y)), "must be a finite number")])
+def test_faulty_tables_are_refused(pairs, change, says):
+    with pytest.raises(cl.CrmlabError) as error: cl.contrast(change(pairs), b="Bronze")
+    assert says in str(error.value) and "\n" not in str(error.value)
+
+
+def test_over_time_only_what_changed_is_said_to_have_changed():
+    rng = np.random.default_rng(3)
+    v = visits_of(15, members=600, planted=(.3, .3, 0), moves=.1)
+    v["month"] = rng.choice(["2026-04", "2026-05", "2026-06"], len(v))
+    gone = (v.month == "2026-06") & (v.segment == "Bronze")
+    v.loc[gone, "view:/p0"] *= rng.random(gone.sum()) < .5
+    p = pairs_of(v, (*STRATA, "month"))
+    r = contrast_over_time(p, b="Bronze", a="Royal")
+    assert r.changes.set_index("behaviour").changed.to_dict() == {"view:/p0": True, "view:/p1": False, "view:/p2": False, "dwell": False}
+    assert r.changes.note[0] and r.changes.hi[0] < 0 and r.meta["periods"] == ["2026-04", "2026-05", "2026-06"]
+    back = contrast_over_time(p, b="Royal", a="Bronze")
+    np.testing.assert_allclose(back.changes.p_change, r.changes.p_change, rtol=1e-6)
+    np.testing.assert_allclose(back.frame.raw, -r.frame.raw, atol=1e-9)
+    ja, en = r.text("ja"), r.text("en")
+    assert "変わ" in ja and "原因" in ja and "差がない" not in ja and "changed on 1 of 4" in en
+    import matplotlib
+    matplotlib.use("agg")
+    assert len(r.plot().child_axes) == 4
+
+
 @pytest.mark.parametrize("arguments, says", [
     (dict(b="bronze"), "b='bronze' is not a segment; did you mean Bronze"), (dict(b="Bronze", a="Roial"), "a='Roial'"),
     (dict(b="Bronze", a="Bronze"), "both 'Bronze'"), (dict(b="Bronze", adjust=("devise",)), "did you mean device"),
-    (dict(b="Bronze", min_effect=-1), "min_effect=-1"), (dict(b="Bronze", prob=95), "prob=95")])
+    (dict(b="Bronze", min_effect=-1), "min_effect=-1"), (dict(b="Bronze", min_effect=dict(shares=.1)), "'shares'"), (dict(b="Bronze", prob=95), "prob=95"), (dict(b="Bronze", prob=0), "prob=0"),
+    (dict(b=[]), "names no segment"), (dict(b=["Royal", "Royal"]), "twice"), (dict(b=["Royal", "Gold"]), "b='Gold'")])
 def test_bad_arguments_are_refused_in_one_line(pairs, arguments, says):
     with pytest.raises(cl.CrmlabError) as error: cl.contrast(pairs, **arguments)
     assert says in str(error.value) and "\n" not in str(error.value)

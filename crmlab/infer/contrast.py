@@ -15,7 +15,7 @@ from .shrink import s_values, shrink, step_up
 from .compare import SUMS, cell_sums, common, compare, grouped, pair_rows, people, unweighed
 
 # %% auto #0
-__all__ = ['behaviour_name', 'certainty', 'claim_of', 'Contrast', 'contrast']
+__all__ = ['behaviour_name', 'certainty', 'claim_of', 'Contrast', 'between', 'landing_free', 'contrast']
 
 # %% ../../nbs/infer/41_contrast.ipynb #9a1afdfd
 def behaviour_name(
@@ -182,29 +182,37 @@ class Contrast(Result):
         rows = self.frame if rows is None else rows
         return [(s, rows[rows.segment == s] if "segment" in rows else rows) for s in self.segments]
 
-# %% ../../nbs/infer/41_contrast.ipynb #66acf5a9
+# %% ../../nbs/infer/41_contrast.ipynb #d393ae86
 def _asked(segments, a, b):
-    "The segments of interest as a list; errors name the segments there are."
+    "The segments of interest as a list."
     asked = [s for s in segments if s not in (a, UNKNOWN)] if b is None else list(b) if pd.api.types.is_list_like(b) else [b]
-    for name, given in [*(("b", s) for s in asked), *[("a", a)]*(a is not None)]:
-        if given not in segments: raise CrmlabError(f"contrast: {name}={given!r} is not a segment; {suggest(given, segments)}")
     if not asked: raise CrmlabError(f"contrast: b={b!r} names no segment; known: {', '.join(segments) or '(none)'}")
     twice = [s for k,s in enumerate(asked) if s in asked[:k]]
     if twice: raise CrmlabError(f"contrast: b names {twice[0]!r} twice; name each segment once")
     return asked
 
-def _sides(cells, a, b):
-    "Side of every cell: 1 for b, 0 for a or the rest, −1 for neither."
+def between(
+    cells:pd.DataFrame,   # with a column segment
+    a:str|None,           # None is the rest of b
+    b:str,
+) -> np.ndarray:          # per cell 1 for b, 0 for a or the rest, −1 for neither
+    "Which side a cell is on; errors name the segments there are."
+    known = sorted(cells.segment.unique(), key=str)
+    for name, given in (("b", b), ("a", a)):
+        if given is not None and given not in known: raise CrmlabError(f"contrast: {name}={given!r} is not a segment; {suggest(given, known)}")
     if a == b: raise CrmlabError(f"contrast: a and b are both {b!r}; give two segments, or leave a out to compare with the rest")
-    others = [s for s in cells.segment.unique() if s not in (b, UNKNOWN)]
+    others = [s for s in known if s not in (b, UNKNOWN)]
     if a is None and not others: raise CrmlabError(f"contrast: {b!r} is the only segment, so there is no rest to compare it with; check `by` of behaviours()")
     return np.select([cells.segment == b, cells.segment.isin([a] if a is not None else others)], [1, 0], -1)
 
-# %% ../../nbs/infer/41_contrast.ipynb #c927df65
-_BEFORE_LANDING = ("evening", "weekend", "hour", "weekday")   # settled before the page is chosen
+# %% ../../nbs/infer/41_contrast.ipynb #aa9320f2
+_BEFORE_LANDING = ("night", "morning", "afternoon", "evening", "weekend", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")   # settled before the page is chosen
 
-def _adjustable(behaviour, adjust):
-    "Strata that may be made equal for this behaviour."
+def landing_free(
+    behaviour:str,   # key of a behaviour
+    adjust:tuple,    # strata asked for
+) -> tuple:          # those that may be made equal for it
+    "The strata, without the landing page where the behaviour follows it."
     return adjust if behaviour.partition(":")[0] in _BEFORE_LANDING else tuple(s for s in adjust if s != "landing")
 
 def _margins(min_effect, listed):
@@ -268,17 +276,17 @@ def _with_shrinkage(rows, prob):
     order = np.lexsort((rows.behaviour, same(np.log(np.maximum(p, 1e-300))), same(added[3]), ~rows.flagged))
     return rows.iloc[order].reset_index(drop=True)
 
-# %% ../../nbs/infer/41_contrast.ipynb #55a6ee13
+# %% ../../nbs/infer/41_contrast.ipynb #60054cff
 def _compared(behaviours, asked, a, adjust, min_effect, prob):
     "One row per segment of interest and behaviour, before they meet."
     rows, cells, i, j = behaviours
-    sides, segment = {b: _sides(cells, a, b) for b in asked}, cells.segment.factorize()[0]
-    strata = {names: pd.MultiIndex.from_frame(cells[list(names)]).factorize()[0] if names else np.zeros(len(cells), int) for names in {adjust, _adjustable("", adjust)}}
+    sides, segment = {b: between(cells, a, b) for b in asked}, cells.segment.factorize()[0]
+    strata = {names: pd.MultiIndex.from_frame(cells[list(names)]).factorize()[0] if names else np.zeros(len(cells), int) for names in {adjust, landing_free("", adjust)}}
     arrays = {c: rows[c].to_numpy(float) for c in ("y", "x", *SUMS, *(["people"] if "people" in rows else []))}
     places, made = rows.groupby(["behaviour", "unit"], sort=False).indices, []
     margins, usual = _margins(min_effect, list(places)), settings()
     for (name, unit), at in places.items():
-        sums, mine = cell_sums({c: v[at] for c,v in arrays.items()}, i[at], j[at], segment), _adjustable(name, adjust)
+        sums, mine = cell_sums({c: v[at] for c,v in arrays.items()}, i[at], j[at], segment), landing_free(name, adjust)
         for b, side in sides.items():
             row = _one_behaviour(grouped(sums, side, strata[mine], segment), unit, prob, margins[name, unit], usual.min_users)
             if mine != adjust: row["note"].append(("landing", None))
