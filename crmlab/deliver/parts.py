@@ -13,7 +13,7 @@ from ..core import word
 
 # %% auto #0
 __all__ = ['DOTS_PER_INCH', 'PIXELS_PER_INCH', 'speak', 'Part', 'reading', 'paragraph', 'heading', 'footnote', 'notice',
-           'title_block', 'conclusion_box', 'data_table', 'Picture', 'picture', 'terms']
+           'title_block', 'conclusion_box', 'data_table', 'Picture', 'picture', 'folded', 'terms']
 
 # %% ../../nbs/deliver/53_parts.ipynb #ccec8d66
 def speak(
@@ -136,6 +136,14 @@ def picture(
         finally: plt.close(ax.figure)
     drawn = int.from_bytes(png.getvalue()[16:20], "big")   # the width a PNG declares, in its own pixels
     return Picture(png.getvalue(), round(drawn*PIXELS_PER_INCH/DOTS_PER_INCH), title)
+
+# %% ../../nbs/deliver/53_parts.ipynb #eaa15df3
+def folded(
+    summary:str,   # what it holds
+    part:Part,     # shown when opened
+) -> Part:
+    "A part that a click opens."
+    return Part(f"<details><summary>{_safe(summary)}</summary>{part.html}</details>")
 
 # %% ../../nbs/deliver/53_parts.ipynb #a9849d4d
 def terms(
