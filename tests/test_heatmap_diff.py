@@ -40,7 +40,8 @@ def test_the_frame_keeps_to_its_columns_and_counts_everything(found):
     assert ((known.lo <= known.est) & (known.est <= known.hi)).all() and known.p_diff.between(0, 1).all()
     np.testing.assert_allclose(known.est, known.rate_b/known.rate_a)
     assert (f.flagged == (f.region > 0)).all() and (f.p_diff[f.flagged] >= .95).all()
-    assert ((f.lo[f.flagged] > 1) | (f.hi[f.flagged] < 1)).all()
+    assert ((f.lo[f.flagged] >= 1) | (f.hi[f.flagged] <= 1)).all()
+    assert not (f.flagged & (f.lo < 1) & (f.hi > 1)).any()
 
 
 def test_the_raised_element_is_found_named_and_drawn(found):
@@ -95,10 +96,58 @@ def test_one_busy_person_and_three_people_make_nothing_certain():
     assert r.frame.lo.isna().all() and not r.frame.flagged.any() and "fewer than" in r.text("en")
 
 
-@pytest.mark.parametrize("arguments, says", [(dict(b="B"), "b='B' is not a segment"), (dict(level=5), "level=5"), (dict(prob=95), "prob=95")])
+@pytest.mark.parametrize("arguments, says", [(dict(b="B"), "b='B' is not a segment"), (dict(level=5), "level=5"), (dict(level="low"), "level='low'"), (dict(prob=95), "prob=95"), (dict(prob="x"), "prob='x'")])
 def test_bad_arguments_are_refused_in_one_line(found, arguments, says):
     with pytest.raises(CrmlabError) as error: diff(found, **arguments)
     assert says in str(error.value) and "\n" not in str(error.value)
+
+
+def test_what_is_no_map_is_refused():
+    with pytest.raises(CrmlabError, match="not NoneType"): diff(None)
+
+
+def test_a_list_is_coloured_only_where_its_elements_differ():
+    "One item of #items is raised: the list as a whole rises with it, its other items do not."
+    r = diff(map_of(11, 2000, raised="#item-2", by=3.))
+    boxes = w.elements().set_index("selector")
+    up = r.frame[r.frame.flagged & (r.frame.est > 1)]
+    def of(name): return up.x0.between(boxes.x[name]/w.PAGE_W, (boxes.x + boxes.w)[name]/w.PAGE_W) & up.y0.between(boxes.y[name], (boxes.y + boxes.h)[name])
+    assert of("#item-2").any() and not any(of(f"#item-{k}").any() for k in (0, 1, 3))
+
+
+@pytest.mark.parametrize("empty, told", [("a", "bだけ"), ("b", "aだけ")])
+def test_where_only_one_side_acted_people_are_told_instead_of_a_ratio(empty, told):
+    m = map_of(12, 600)
+    header = w.elements().set_index("selector").loc["#hero-0"]
+    inside = (m.users.segment == empty) & m.users.row.between(header.y//w.ROW, (header.y + header.h)//w.ROW)
+    vars(m).update(users=m.users[~inside])
+    r = diff(m)
+    assert np.isin(r.regions.est, [0, np.inf]).any()
+    ja, en = r.text("ja"), r.text("en")
+    assert "∞" not in ja + en and "inf" not in ja + en and " 0倍" not in ja and "の0倍" not in ja
+    assert told.replace("だけ", "の") in ja and "だけ" in ja and "in no visit of" in en
+    import matplotlib
+    matplotlib.use("agg")
+    drawn = " ".join(t.get_text() for t in r.plot().texts)
+    assert "∞" not in drawn and "inf" not in drawn
+
+
+def test_a_screenshot_stays_readable_beneath_a_flagged_region(found, tmp_path):
+    import matplotlib
+    matplotlib.use("agg")
+    from dataclasses import replace
+
+    from matplotlib.image import imsave
+    imsave(tmp_path/"page.png", np.zeros((30, 12, 3)))
+    meshes = [c for c in replace(diff(found), picture=tmp_path/"page.png").plot().collections if type(c).__name__ == "QuadMesh"]
+    assert meshes and all(c.get_alpha() <= .6 for c in meshes)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_places_where_nothing_can_be_said_warn_nobody():
+    quiet = map_of(13, 40)
+    diff(quiet).text("en")
+    diff(w.as_heatmap(*(w.people(np.random.default_rng(k), 40, per_visit=.01) for k in (1, 2)))).text("en")
 
 
 @pytest.mark.parametrize("a, b", [({}, {}), (dict(visits=1.5), dict(visits=3.)), (dict(depth=300.), dict(depth=1500.))], ids=["alike", "visits", "depth"])
