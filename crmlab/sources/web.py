@@ -84,13 +84,17 @@ def page_sql(
     asked = [f"'{q}=' || nullif({_parameter(url, q)}, '')" for q in rules.get("query", ())]
     return f"concat_ws('?', {page}, nullif(concat_ws('&', {', '.join(asked)}), ''))" if asked else page
 
-# %% ../../nbs/sources/19_web.ipynb #25b520c4
+# %% ../../nbs/sources/19_web.ipynb #301e499d
 _TAGS = ("utm_source", "utm_medium", "utm_campaign", "gclid")
 
-def _taken_out(url, referrer, rules):
-    "SQL of the parts of both addresses, so that each is taken out once however often it is asked for."
-    parameters = {f"_{q}": f"CASE WHEN event = 'page_view' AND contains({url}, {literal(q + '=')}) THEN {_parameter(url, q)} END" for q in _TAGS}
-    return dict(_path=_path(url, rules), _host=_host(url), _from=_host(referrer), **parameters)
+_AGENTS = dict(_tablet="iPad|Tablet|PlayBook|Silk", _mobile="Mobi|iPhone|iPod", _android="Android")
+
+def _taken_out(have, rules):
+    "SQL of the parts of both addresses and of the browser's name, so that each is taken out once however often it is asked for."
+    browser = {name: f"regexp_matches(_user_agent, '{pattern}')" for name, pattern in _AGENTS.items()} if "_user_agent" in have else {}
+    if "_url" not in have: return browser
+    tags = {f"_{q}": f"CASE WHEN event = 'page_view' AND contains(_url, '{q}=') THEN {_parameter('_url', q)} END" for q in _TAGS}
+    return dict(_path=_path("_url", rules), _host=_host("_url"), _from=_host("_referrer" if "_referrer" in have else "CAST(NULL AS VARCHAR)")) | tags | browser
 
 def _source_columns():
     "SQL of source, medium and campaign, from the parts."
@@ -102,11 +106,8 @@ def _source_columns():
                 medium=f"COALESCE({tag('medium')}, CASE WHEN {tag('source')} IS NOT NULL THEN '(none)' WHEN {ad} THEN 'cpc' WHEN {outside} THEN CASE WHEN {engine} IS NULL THEN 'referral' ELSE 'organic' END ELSE '(none)' END)",
                 campaign=tag("campaign"))
 
-# %% ../../nbs/sources/19_web.ipynb #8930b4fd
-def _agent_device(agent):
-    "SQL of the device class that a browser claims."
-    return f"""CASE WHEN {agent} IS NULL THEN NULL WHEN regexp_matches({agent}, 'iPad|Tablet|PlayBook|Silk') THEN 'tablet' WHEN regexp_matches({agent}, 'Mobi|iPhone|iPod') THEN 'mobile'
-        WHEN contains({agent}, 'Android') THEN 'tablet' ELSE 'desktop' END"""
+# %% ../../nbs/sources/19_web.ipynb #03986b31
+_AGENT_DEVICE = "CASE WHEN _user_agent IS NULL THEN NULL WHEN _tablet THEN 'tablet' WHEN _mobile THEN 'mobile' WHEN _android THEN 'tablet' ELSE 'desktop' END"   # what a browser claims
 
 def _window_device(width): return f"CASE WHEN TRY_CAST({width} AS DOUBLE) < 600 THEN 'mobile' WHEN TRY_CAST({width} AS DOUBLE) < 1025 THEN 'tablet' WHEN TRY_CAST({width} AS DOUBLE) IS NOT NULL THEN 'desktop' END"
 
@@ -121,18 +122,17 @@ def _location(have, rules):
         if "{item_id}" in parts: made["item_id"] = f"COALESCE({made.get('item_id', 'NULL')}, nullif(regexp_extract(_path, {literal('^' + regex + '$')}, {parts.index('{item_id}') + 1}), ''))"
     return made
 
-# %% ../../nbs/sources/19_web.ipynb #5255a96e
+# %% ../../nbs/sources/19_web.ipynb #8eaff1ee
 def located(
     events,        # DuckDB relation of raw events with _url, _referrer, _user_agent where the source has them
     rules:dict,    # [page_rules] of shop.toml
 ):                 # the same rows with page, referrer, source, medium, campaign, device; what the importer gave itself stays
     "Raw events with pages, sources and devices."
     have, made = events.columns, _location(events.columns, rules)
-    devices = [_agent_device("_user_agent")]*("_user_agent" in have) + [_window_device("viewport_w")]*("viewport_w" in have)
+    devices = [_AGENT_DEVICE]*("_user_agent" in have) + [_window_device("viewport_w")]*("viewport_w" in have)
     if devices: made["device"] = f"COALESCE({', '.join(devices)})"
     kept = [f"COALESCE(nullif(CAST({quoted(c)} AS VARCHAR), ''), {made.pop(c)}) AS {quoted(c)}" if c in made else quoted(c) for c in have if c not in ("_url", "_referrer", "_user_agent")]
-    taken = _taken_out("_url", "_referrer" if "_referrer" in have else "CAST(NULL AS VARCHAR)", rules) if "_url" in have else {}
-    parts = "".join(f", {sql} AS {name}" for name, sql in taken.items())
+    parts = "".join(f", {sql} AS {name}" for name, sql in _taken_out(have, rules).items())
     rows = connection().sql(f"SELECT {', '.join(kept + [f'{sql} AS {quoted(c)}' for c,sql in made.items()])} FROM (SELECT *{parts} FROM events)")
     told = [c for c in ("device", "viewport_w", "_user_agent") if c in have]   # asked of the raw columns: that costs next to nothing
     lacking = told and events.filter(" AND ".join(f"{quoted(c)} IS NULL" for c in told)).project("1").limit(1).fetchall()
