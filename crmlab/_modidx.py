@@ -188,6 +188,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                          'crmlab.deliver.sections._drawn': ('deliver/sections.html#_drawn', 'crmlab/deliver/sections.py'),
                                          'crmlab.deliver.sections._gap_table': ( 'deliver/sections.html#_gap_table',
                                                                                  'crmlab/deliver/sections.py'),
+                                         'crmlab.deliver.sections._gap_tables': ( 'deliver/sections.html#_gap_tables',
+                                                                                  'crmlab/deliver/sections.py'),
                                          'crmlab.deliver.sections._how_compared': ( 'deliver/sections.html#_how_compared',
                                                                                     'crmlab/deliver/sections.py'),
                                          'crmlab.deliver.sections._legend_below': ( 'deliver/sections.html#_legend_below',

@@ -184,7 +184,7 @@ def rfm_moves(
     names = [NEW, *_in_order(set(frame.a) | set(frame.b) - {NEW})]
     return Moves(frame, provenance(table, prob=prob, days=[f"{d:%Y-%m-%d}" for d in days], of=of) | dict(segments=list(dict.fromkeys(names))))
 
-# %% ../../nbs/measure/34d_moves.ipynb #e53b3f3d
+# %% ../../nbs/measure/34d_moves.ipynb #3868a1ca
 def _cell_names(cuts, lang=None):
     "What the scores of recency and frequency mean."
     r, f = cuts["r"], cuts["f"]
@@ -213,7 +213,7 @@ def _draw_map(result, ax):
 
 def _read_map(result, lang):
     "The largest and the richest cell, and what revenue means."
-    f, cell = result.frame, lambda r: word("segments.cell", lang, r=r.r, f=r.f)
+    f, cell = result.frame, lambda r: word("segments.cell", lang, r=int(r.r), f=int(r.f))
     top, rich = f.loc[f.n.idxmax()], f.loc[f.revenue.idxmax()]
     return word("segments.map", lang, day=_day(result.meta["day"], lang), n=f"{f.n.sum():,}", top=cell(top), people=show(top.share, "share", lang),
                 rich=cell(rich), revenue=show(rich.revenue_share, "share", lang), basis=money_basis(result.meta["money"], lang))
