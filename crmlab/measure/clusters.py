@@ -16,7 +16,7 @@ from .visits import visit_rows
 from .segments import dated
 
 # %% auto #0
-__all__ = ['FEATURES', 'SAMPLE', 'MOST_SAMPLED', 'FLOOR', 'STANDS_OUT', 'FEW_WORDS', 'visit_features', 'person_features',
+__all__ = ['FEATURES', 'SAMPLE', 'MOST_SAMPLED', 'LEAST_VARIANCE', 'STANDS_OUT', 'FEW_WORDS', 'visit_features', 'person_features',
            'Clusters', 'visit_clusters']
 
 # %% ../../nbs/measure/34c_clusters.ipynb #7ce64bf1
@@ -51,8 +51,8 @@ def _sample(rows, features, size, seed):
     some = rows if n <= size else rows.filter(mixed < int(100_003*size/n))
     return collect(some.select("visitor_id", "visit_no", *features)).sort_values(["visitor_id", "visit_no"], ignore_index=True)[list(features)], n
 
-# %% ../../nbs/measure/34c_clusters.ipynb #8800dabb
-FLOOR = .1   # least variance of a feature within a cluster, the whole being 1
+# %% ../../nbs/measure/34c_clusters.ipynb #3ff444e0
+LEAST_VARIANCE = .1   # least variance of a feature within a cluster, the whole being 1
 
 def _standard(sample):
     "Logarithms, centred and scaled; features that never vary are left out."
@@ -65,7 +65,7 @@ def _standard(sample):
 def _mixtures(z, numbers, seed):
     "A mixture for each number of clusters, and their criteria."
     from sklearn.mixture import GaussianMixture
-    made = [GaussianMixture(k, covariance_type="diag", reg_covar=FLOOR, n_init=3, random_state=seed).fit(z) for k in numbers]
+    made = [GaussianMixture(k, covariance_type="diag", reg_covar=LEAST_VARIANCE, n_init=3, random_state=seed).fit(z) for k in numbers]
     return made, pd.DataFrame(dict(clusters=list(numbers), bic=[m.bic(z) for m in made]))
 
 # %% ../../nbs/measure/34c_clusters.ipynb #458e67c4

@@ -78,7 +78,7 @@ def _day(day, lang):
     day = pd.Timestamp(day)
     return word("segments.day", lang, year=day.year, month=day.month, day=day.day, name=f"{day:%B}")
 
-# %% ../../nbs/measure/34d_moves.ipynb #99ff086a
+# %% ../../nbs/measure/34d_moves.ipynb #f8ffba11
 def _draw_counts(result, ax):
     "Shares of all people, stacked, day by day."
     import matplotlib as mpl
@@ -106,6 +106,7 @@ class SegmentCounts(Result):
     "People per segment on given days."
     _draw, _read = staticmethod(_draw_counts), staticmethod(_read_counts)
 
+# %% ../../nbs/measure/34d_moves.ipynb #f57e72fe
 def segment_counts(
     table,                 # segments as rfm, purchase_phases or segment_where give them
     *,

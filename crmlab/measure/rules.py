@@ -17,7 +17,7 @@ from ..tables.shop import Shop
 from .segments import dated, known_since, known_until, ordered
 
 # %% auto #0
-__all__ = ['FAVOURITES', 'COUNTED', 'KINDS', 'NARROWED', 'BOUNDS', 'Atom', 'Sources', 'read_rules', 'segment_where']
+__all__ = ['FAVOURITES', 'COUNTED', 'CONDITIONS', 'NARROWED', 'BOUNDS', 'Atom', 'Sources', 'read_rules', 'segment_where']
 
 # %% ../../nbs/measure/34b_rules.ipynb #35595699
 @dataclass(frozen=True, eq=False)
@@ -176,16 +176,16 @@ def _left_cart(sources, rule, wait):
     if sources.shop.has("orders"): bought.append(sources.orders(rule))
     return _unanswered(sources.events(rule, event="add_to_cart"), nw.concat(bought), wait)
 
-# %% ../../nbs/measure/34b_rules.ipynb #2d7e9930
+# %% ../../nbs/measure/34b_rules.ipynb #48c4e4eb
 COUNTED = ("event", "page", "category", "search", "favourite", "visits", "bought")
-KINDS = (*COUNTED, "bought_first", "days_since", "cart_without_purchase", "unopened", "no_return", "attribute")
-NARROWED = dict(event=("page", "category", "item", "without"), unopened=("channel", "campaign", "scenario"), attribute=("is", "in", "between")) | {k: () for k in KINDS if k not in ("event", "unopened", "attribute")}
+CONDITIONS = (*COUNTED, "bought_first", "days_since", "cart_without_purchase", "unopened", "no_return", "attribute")
+NARROWED = dict(event=("page", "category", "item", "without"), unopened=("channel", "campaign", "scenario"), attribute=("is", "in", "between")) | {k: () for k in CONDITIONS if k not in ("event", "unopened", "attribute")}
 BOUNDS = ("within", "times", "at_most")
 
 def _kind_of(condition, rule):
     "The key that names the kind of a condition; raises `CrmlabError` for keys it does not know."
-    kinds = ["event"] if "event" in condition else [k for k in condition if k in KINDS]
-    if not kinds: raise CrmlabError(f"rule {rule}: {next(iter(condition))!r} is no condition; {suggest(next(iter(condition)), [*KINDS, 'all', 'any', 'not'])}")
+    kinds = ["event"] if "event" in condition else [k for k in condition if k in CONDITIONS]
+    if not kinds: raise CrmlabError(f"rule {rule}: {next(iter(condition))!r} is no condition; {suggest(next(iter(condition)), [*CONDITIONS, 'all', 'any', 'not'])}")
     if len(kinds) > 1: raise CrmlabError(f"rule {rule}: {kinds[0]} and {kinds[1]} in one condition; combine them with all: [{{…}}, {{…}}]")
     allowed = (kinds[0], *NARROWED[kinds[0]], *(BOUNDS if kinds[0] in COUNTED else ()))
     odd = next((k for k in condition if k not in allowed), None)

@@ -16,7 +16,7 @@ from ..tables.money import money_rule
 from ..tables.shop import Shop, events_of, table_of
 
 # %% auto #0
-__all__ = ['REGULAR', 'BANDS', 'ordered', 'local_day', 'known_until', 'dated', 'midnights', 'rfm', 'known_since',
+__all__ = ['REGULAR', 'DORMANT', 'ordered', 'local_day', 'known_until', 'dated', 'midnights', 'rfm', 'known_since',
            'purchase_phases']
 
 # %% ../../nbs/measure/34_segments.ipynb #143a90ef
@@ -228,14 +228,14 @@ def _phase(n, regular):
     step = nw.when(n <= 1).then(nw.lit("F1")).when(n == 2).then(nw.lit("F2"))
     return step.when(n >= regular).then(nw.lit("regular")).otherwise(nw.lit("F3+")) if regular else step.otherwise(nw.lit("F3+"))
 
-# %% ../../nbs/measure/34_segments.ipynb #05e37a1c
-BANDS = ("90d", "150d", "365d")
+# %% ../../nbs/measure/34_segments.ipynb #5b587751
+DORMANT = ("90d", "150d", "365d")
 
 def _rhythm(ts, days, times, least):
     "How long a silence (µs) is normal for somebody with so many order days, the last at `ts`."
     mean = (ts - nw.col("first_us"))/nw.max_horizontal(days - 1, nw.lit(1))
     own = nw.max_horizontal((mean*times).floor().cast(nw.Int64), nw.lit(microseconds(least)))
-    return nw.when(days >= 3).then(own).otherwise(microseconds(BANDS[0]))
+    return nw.when(days >= 3).then(own).otherwise(microseconds(DORMANT[0]))
 
 def _levels(dormant):
     "The order itself, and every silence after which a customer counts as dormant."
@@ -273,11 +273,11 @@ def _prospects(known, days):
     early = moved(known, days).join(first, on="user_id", how="left").filter((nw.col("at_us") < nw.col("first_us")).fill_null(True))
     return early.select("user_id", "at_us", segment=nw.lit("prospect"), orders=nw.lit(0).cast(nw.Int64))
 
-# %% ../../nbs/measure/34_segments.ipynb #67ff2dca
+# %% ../../nbs/measure/34_segments.ipynb #817f48a2
 def purchase_phases(
     orders,                      # a Shop, or a table of orders (user_id, ts, status, revenue)
     *,
-    dormant=BANDS,               # silences (n × 24 hours) after which a customer is dormant, or "own": by the customer's own rhythm
+    dormant=DORMANT,               # silences (n × 24 hours) after which a customer is dormant, or "own": by the customer's own rhythm
     times:float=2.,              # with "own": how many mean intervals
     least:str="30d",             # with "own": the shortest silence that counts
     regular:int|None=REGULAR,    # order days from which on somebody is a regular; None: F3+ for all
