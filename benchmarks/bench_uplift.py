@@ -17,7 +17,7 @@ import pandas as pd
 from scipy.special import expit, ndtri
 
 from crmlab.infer.gain import cross_fit, gain, gain_table
-from crmlab.infer.pooling import Cells, Prior, fit_cells
+from crmlab.infer.pooling import ArmCells, Prior, fit_cells
 
 SEGMENTS, PEOPLE, BASE = 8, 2000, .05
 ERROR = np.sqrt(2*BASE*(1 - BASE)/PEOPLE)   # of a segment's effect
@@ -42,7 +42,7 @@ def one(setting: str, seed: int) -> dict:
     "What is claimed of one world, beside its truth."
     rng = np.random.default_rng([seed, sum(setting.encode())])
     rates, n = truth(setting, rng)
-    cells = Cells(n, rng.binomial(n, rates))
+    cells = ArmCells(n, rng.binomial(n, rates))
     shares = n.sum(1)/n.sum()
     posterior = fit_cells(cells, seed=seed, draws=6000, points=233)
     table, rule, uniform = gain_table(posterior, cells, shares=shares, seed=seed)
@@ -71,13 +71,13 @@ def calibration(worlds: int, settings=SETTINGS) -> dict:
     return found
 
 
-def made_cells(seed: int = 100, people=(350, 8000)) -> Cells:
+def made_cells(seed: int = 100, people=(350, 8000)) -> ArmCells:
     "Eight segments, three arms."
     rng = np.random.default_rng(seed)
     control = -3 + .3*rng.normal(size=(SEGMENTS, 1))
     theta = np.concatenate([control, control + .2*rng.normal(size=2) + .2*rng.normal(size=(SEGMENTS, 2))], axis=1)
     n = rng.integers(*people, theta.shape)
-    return Cells(n, rng.binomial(n, expit(theta)))
+    return ArmCells(n, rng.binomial(n, expit(theta)))
 
 
 def timed(f, rounds: int) -> dict:

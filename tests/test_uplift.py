@@ -12,7 +12,7 @@ from scipy.stats import binom
 
 import crmlab as cl
 from crmlab.infer.gain import cross_fit, decide, gain, gain_table, perfect_knowledge
-from crmlab.infer.pooling import Cells, Prior, fit_cells, pareto_k
+from crmlab.infer.pooling import ArmCells, Prior, fit_cells, pareto_k
 from crmlab.infer.uplift import uplift
 from crmlab.sources.population import check_policy
 from crmlab.sources.scenarios import read_scenario
@@ -25,20 +25,20 @@ USUAL = [("A", "x", 1000, 50), ("A", "y", 1000, 60), ("B", "x", 1000, 90), ("B",
 asked = dict(arm="arm", metric="bought", by="rank", control="A", seed=1)
 
 
-def world_of_prior(seed, people, segments=8, arms=3, prior=Prior()):
-    rng = np.random.default_rng(seed)
+def world_of_prior(seed, people, segments=8, arms=3):
+    rng, prior = np.random.default_rng(seed), Prior()
     common, spread = prior.effect*rng.normal(size=arms - 1), (abs(rng.normal(0, prior.tau_b)), rng.rayleigh(prior.tau_d))
     control = rng.normal(*prior.level) + spread[0]*rng.normal(size=(segments, 1))
     rates = expit(np.concatenate([control, control + common + spread[1]*rng.normal(size=(segments, arms - 1))], axis=1))
     n = rng.integers(*people, rates.shape)
-    return rates, Cells(n, rng.binomial(n, rates))
+    return rates, ArmCells(n, rng.binomial(n, rates))
 
 
 def planted(seed, effects, base=.05, people=2000):
     rng, effects = np.random.default_rng(seed), np.asarray(effects)
     rates = np.stack([np.full(len(effects), base), base + effects*np.sqrt(2*base*(1 - base)/people)], axis=1)
     n = np.full(rates.shape, people)
-    return rates, Cells(n, rng.binomial(n, rates))
+    return rates, ArmCells(n, rng.binomial(n, rates))
 
 
 # --- the fit
@@ -56,7 +56,7 @@ def test_intervals_cover_truth_from_the_prior(people):
 
 def test_two_segments_without_pooling_to_speak_of_are_beta_posteriors():
     "With much data the model must agree with exact Beta posteriors of each segment alone."
-    cells = Cells(np.full((2, 2), 200_000), np.array([[10_000, 12_000], [10_000, 9_000]]))
+    cells = ArmCells(np.full((2, 2), 200_000), np.array([[10_000, 12_000], [10_000, 9_000]]))
     effects = fit_cells(cells, seed=1).effects[..., 0]
     exact = cells.y/cells.n
     sd = np.sqrt((exact*(1 - exact)/cells.n).sum(1))
@@ -65,7 +65,7 @@ def test_two_segments_without_pooling_to_speak_of_are_beta_posteriors():
 
 def test_means_equal_a_direct_integration_over_both_spreads():
     mean, se, prior = np.array([[1., 1.3], [.7, .8], [1.2, 1.9]]), np.full((3, 2), .15), Prior(level=(1., 2.5))
-    cells = Cells(np.full((3, 2), 50), mean, se, prior=prior)
+    cells = ArmCells(np.full((3, 2), 50), mean, se, prior=prior)
     scale, treated, segment = prior.deviations(2)**2, np.tile([0, 1], 3), np.repeat(np.arange(3), 2)
     weight, found = [], []
     for tau_b in np.linspace(.01, 4, 120):

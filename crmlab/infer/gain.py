@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 import numpy as np, pandas as pd
 from scipy.special import ndtr, ndtri
-from .pooling import Cells, Posterior
+from .pooling import ArmCells, Posterior
 
 # %% auto #0
 __all__ = ['decide', 'gain', 'perfect_knowledge', 'raw_values', 'CrossFit', 'cross_fit', 'gain_table', 'policy_table', 'rules_of',
@@ -82,7 +82,7 @@ def _parts(cells, rng, folds, repeats):
     with np.errstate(invalid="ignore"): return (folds*mean - test)/(folds - 1), of(se**2*folds/(folds - 1)), test, of(se**2*folds)
 
 def raw_values(
-    cells:Cells,   # counts or means
+    cells:ArmCells,   # counts or means
 ) -> tuple:        # values and standard errors (segments, arms), in the metric; NaN where nobody is
     "What each cell shows by itself."
     if cells.se is not None: return np.where(cells.n > 0, cells.y, np.nan)*cells.unit, cells.se*cells.unit
@@ -119,7 +119,7 @@ class CrossFit(NamedTuple):
 
 # %% ../../nbs/infer/45b_gain.ipynb #031c0e06
 def cross_fit(
-    cells:Cells,        # counts, or means with standard errors
+    cells:ArmCells,        # counts, or means with standard errors
     *,
     shares,             # of the segments
     value:float=1.,     # of one unit of the metric
@@ -160,7 +160,7 @@ def _often_confused(net, cells, value, cost, shares, uniform, prob):
 # %% ../../nbs/infer/45b_gain.ipynb #dcf24b87
 def gain_table(
     posterior:Posterior,   # of the cells
-    cells:Cells,
+    cells:ArmCells,
     *,
     shares,                # of the segments
     value:float=1.,        # of one unit of the metric

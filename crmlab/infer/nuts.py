@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 import numpy as np, pandas as pd
 from ..core import Result, word
-from .pooling import Cells, Posterior
+from .pooling import ArmCells, Posterior
 
 # %% auto #0
-__all__ = ['pymc_model', 'Health', 'sample_cells', 'Audit', 'audit_cells']
+__all__ = ['pymc_model', 'SamplerHealth', 'sample_cells', 'Audit', 'audit_cells']
 
 # %% ../../nbs/infer/45c_nuts.ipynb #93a79f4e
 def pymc_model(
-    cells:Cells,   # counts, or means with standard errors
+    cells:ArmCells,   # counts, or means with standard errors
 ):                 # pymc.Model; its variable `value` is the rate, or the mean in the metric
     "The pooled model, for the analyst to sample and to change."
     import pymc as pm
@@ -37,7 +37,7 @@ def pymc_model(
 
 # %% ../../nbs/infer/45c_nuts.ipynb #77065c52
 @dataclass(frozen=True)
-class Health:
+class SamplerHealth:
     "How a sampler did."
     divergences:int
     r_hat:float       # largest over all variables; 1 is best
@@ -51,7 +51,7 @@ def _health(trace):
     import arviz as az
     def worst(measured, pick): return float(pick([float(pick(v)) for v in measured.data_vars.values()]))
     group = lambda tree: tree["posterior"].to_dataset() if "posterior" in getattr(tree, "children", {}) else tree.to_dataset()
-    return Health(int(trace.sample_stats["diverging"].sum()), worst(group(az.rhat(trace)), np.max),
+    return SamplerHealth(int(trace.sample_stats["diverging"].sum()), worst(group(az.rhat(trace)), np.max),
                   worst(group(az.ess(trace, method="bulk")), np.min), worst(group(az.ess(trace, method="tail")), np.min))
 
 # %% ../../nbs/infer/45c_nuts.ipynb #bfdb865d
@@ -60,11 +60,11 @@ def _sampled(model, seed, draws, target_accept):
     with model: return pm.sample(draws, tune=1000, chains=4, random_seed=seed, target_accept=target_accept, progressbar=False, quiet=True, compute_convergence_checks=False)
 
 def sample_cells(
-    cells:Cells,         # counts, or means with standard errors
+    cells:ArmCells,         # counts, or means with standard errors
     *,
     seed:int,            # of the chains
     draws:int=1500,      # per chain, four chains
-) -> tuple:              # Posterior, Health
+) -> tuple:              # Posterior, SamplerHealth
     "The posterior by NUTS, repeated once with smaller steps when the first run is not healthy. Hoffman & Gelman, JMLR 15 (2014)."
     model = pymc_model(cells)
     for times, target_accept in ((1, .95), (2, .995)):
@@ -90,7 +90,7 @@ class Audit(Result):
     _read = staticmethod(_read_audit)
 
 def audit_cells(
-    cells:Cells,          # the data of the fit
+    cells:ArmCells,          # the data of the fit
     posterior:Posterior,  # the quick fit
     *,
     seed:int,             # of the chains

@@ -13,7 +13,7 @@ from scipy.interpolate import RectBivariateSpline
 from scipy.special import expit
 
 # %% auto #0
-__all__ = ['FLOOR', 'Prior', 'Cells', 'pareto_k', 'Posterior', 'fit_cells']
+__all__ = ['FLOOR', 'Prior', 'ArmCells', 'pareto_k', 'Posterior', 'fit_cells']
 
 # %% ../../nbs/infer/45_pooling.ipynb #8e9188ef
 class Prior(NamedTuple):
@@ -33,7 +33,7 @@ class Prior(NamedTuple):
 
 # %% ../../nbs/infer/45_pooling.ipynb #674e2969
 @dataclass(frozen=True, eq=False)
-class Cells:
+class ArmCells:
     "Data per segment × arm, the control first."
     n:np.ndarray                # people
     y:np.ndarray                # successes; for means: the mean, in units
@@ -230,7 +230,7 @@ class Posterior:
 
 # %% ../../nbs/infer/45_pooling.ipynb #0784821d
 def fit_cells(
-    cells:Cells,          # counts, or means with standard errors
+    cells:ArmCells,          # counts, or means with standard errors
     *,
     seed:int,             # of the draws
     draws:int=20_000,     # how many; fewer when there are very many cells

@@ -16,7 +16,7 @@ from ..tables.engine import collect, scan
 from ..tables.shop import UNKNOWN
 from .contrast import certainty
 from .experiment import SUSPICIOUS_SPLIT, _chance, _p_text, metric_name, sample_ratio
-from .pooling import Cells, Posterior, Prior, fit_cells
+from .pooling import ArmCells, Posterior, Prior, fit_cells
 from .gain import column_spreads, gain_table, policy_table, raw_values, rules_of
 from .nuts import Audit, audit_cells, pymc_model, sample_cells
 
@@ -120,9 +120,9 @@ def _mean_cells(sums):
     se = np.sqrt(np.divide(variance, n, out=np.full_like(n, np.inf), where=n > 0))
     overall = total.sum()/n.sum()
     unit = max(min(abs(overall), np.sqrt(pooled)), 5*np.median(se[n > 0]))
-    return Cells(n.astype(int), mean/unit, se/unit, unit, Prior(level=(overall/unit, 2.5)))
+    return ArmCells(n.astype(int), mean/unit, se/unit, unit, Prior(level=(overall/unit, 2.5)))
 
-def _cells(kind, sums): return Cells(sums["n"].astype(int), sums["total"].astype(int)) if kind == "rate" else _mean_cells(sums)
+def _cells(kind, sums): return ArmCells(sums["n"].astype(int), sums["total"].astype(int)) if kind == "rate" else _mean_cells(sums)
 
 # %% ../../nbs/infer/45d_uplift.ipynb #0fffd6cf
 def _raw_effects(cells, prob):
@@ -240,7 +240,7 @@ class Uplift(Result):
     policy:pd.DataFrame = field(default_factory=pd.DataFrame)    # segment, share, arm, against, est, lo, hi, p_best
     rules:list = field(default_factory=list)                     # JSON rules, first match wins
     segments:pd.DataFrame = field(default_factory=pd.DataFrame)  # segment, and the values of the columns that define it
-    cells:Cells|None = field(default=None, repr=False)           # the data of the model
+    cells:ArmCells|None = field(default=None, repr=False)           # the data of the model
     posterior:Posterior|None = field(default=None, repr=False)   # draws of rates or means per segment × arm
     _draw, _read = staticmethod(_draw_uplift), staticmethod(_read_uplift)
 
