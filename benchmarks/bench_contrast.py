@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 import contrast_worlds as w
 import numpy as np
 import pandas as pd
+from scipy.stats import binom
 
 import crmlab as cl
 from crmlab.infer.shrink import FALSE_FLAGS
@@ -23,7 +24,7 @@ RULES = dict(bh="flagged", s_value="by_s_value")
 SIZES = dict(small=(60, 200), large=(800, 1200))   # members per segment
 SECOND = 10_000                                    # first seed of the unseen block
 FEWER = dict(small=1, large=4)                     # large worlds are the easier ones for approximations: fewer of them
-ALARM, WRONG = .067, .06                           # most any-flag worlds (99 % band above 5 %), most false flags
+WRONG = .06                                        # most false flags
 STORY = ("landing:/", "landing:/mypage", "view:/mypage", "first_view_exit", "first_action", "depth:/", "event:Promotion Clicked", "event:Coupon Applied")   # what the scenario sets by rank
 
 
@@ -91,13 +92,20 @@ def shops(count: int, users: int) -> list[dict]:
     return blocks
 
 
+def _within_band(row: dict, rule: str) -> bool:
+    "Whether the worlds with any flag stay inside the 99 % band of 5 % (67 of 1,000 at most)."
+    return round(row[rule]["any"]*row["worlds"]) <= binom.ppf(.99, row["worlds"], FALSE_FLAGS)
+
+
 def verdict(rows: list[dict]) -> dict:
     "Which rule keeps both promises, and which of those finds most; less than a point apart, the one with fewer false flags."
     nulls, planted = [r for r in rows if r["kind"] != "planted"], [r for r in rows if r["kind"] == "planted"]
-    def of(name): return dict(most_any_flag=max(r[name]["any"] for r in nulls), most_false=max(r[name]["false"] for r in planted),
-                              power=round(np.mean([r[name]["power"] for r in planted]), 4), least_shrunken_covered=min(r[name]["shrunken_covered"] for r in planted))
+    sizes = {s: [r for r in planted if r["size"] == s] for s in {r["size"] for r in planted}}
+    def pooled(name, key): return [round(float(np.average([r[name][key] for r in of], weights=[r["worlds"] for r in of])), 4) for of in sizes.values()]
+    def of(name): return dict(most_any_flag=max(r[name]["any"] for r in nulls), in_band=all(_within_band(r, name) for r in nulls), most_false=max(pooled(name, "false")),
+                              power=round(float(np.mean(pooled(name, "power"))), 4), least_shrunken_covered=min(pooled(name, "shrunken_covered")))
     rules = {name: of(name) for name in RULES}
-    honest = [n for n, r in rules.items() if r["most_any_flag"] <= ALARM and r["most_false"] <= WRONG]
+    honest = [n for n, r in rules.items() if r["in_band"] and r["most_false"] <= WRONG]
     best = max((rules[n]["power"] for n in honest), default=0)
     close = [n for n in honest if rules[n]["power"] > best - .01]
     return dict(rules=rules, honest=honest, winner=min(close, key=lambda n: rules[n]["most_false"]) if close else None)
