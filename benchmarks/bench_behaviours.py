@@ -34,11 +34,11 @@ def tagged(shop: Path):
 
 def names(shop: Path, folder: Path) -> dict:
     "What the floor is told: pages, events and elements, as crmlab finds them."
-    from crmlab.measure.pageviews import page_views, view_rows
+    from crmlab.measure.pageviews import view_rows, viewed_pages
     from crmlab.measure.visit_counts import known_names
     opened = tagged(shop)
     rows = view_rows(opened, who="benchmark", by=BY, strata=STRATA)
-    found = known_names(rows, page_views(rows), opened)
+    found = known_names(rows, viewed_pages(rows), opened)
     told = dict(pages=found.pages, events=found.events, elements=found.elements[["page", "selector", "mids"]].to_dict("records"), timezone=opened.settings.timezone)
     (folder/"names.json").write_text(json.dumps(told), encoding="utf-8")
     return {}

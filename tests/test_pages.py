@@ -9,11 +9,11 @@ from hypothesis import given, settings as hypothesis_settings
 from hypothesis import strategies as st
 
 import crmlab as cl
-from crmlab.measure.pages import METRICS, Pages, pages
+from crmlab.measure.pages import PAGE_METRICS, Pages, pages
 
 START = pd.Timestamp("2026-10-01T00:00:00Z")
 few = hypothesis_settings(max_examples=3, deadline=None)
-SHARES = [m for m in METRICS if m != "dwell"]
+SHARES = [m for m in PAGE_METRICS if m != "dwell"]
 
 happening = st.tuples(st.sampled_from("uvwx"), st.integers(0, 400), st.sampled_from(["page_view", "page_view", "click", "scroll", "purchase"]), st.sampled_from(["/", "/item"]), st.sampled_from([None, 30., 700.]))
 days = st.lists(happening, min_size=3, max_size=40, unique_by=lambda h: h[:2])
@@ -95,7 +95,7 @@ def test_segments_of_one_person_and_equal_values_are_said_and_never_guessed():
     e = shop_like()
     solo = pages(e.assign(rank=e["rank"].where(e.user_id != "m00", "Solo")), by="rank", strata=())
     own = solo.frame[solo.frame.segment == "Solo"].set_index("page")
-    assert own.loc["/", "exit"] == pytest.approx(1/3) and own[[f"{m}_lo" for m in METRICS]].isna().all(axis=None)
+    assert own.loc["/", "exit"] == pytest.approx(1/3) and own[[f"{m}_lo" for m in PAGE_METRICS]].isna().all(axis=None)
     assert solo.meta["few"] == {"Solo": 1}
     for lang, told in (("ja", "Solo(1人)は"), ("en", "No interval is given for Solo")): assert told in solo.text(lang)
     same = pages(e[e["page"] == "/"], by=None, strata=()).frame.iloc[0]
@@ -113,7 +113,7 @@ def test_texts_and_plots_in_both_languages():
     import matplotlib.pyplot as plt
     result = pages(shop_like(), by="rank")
     assert "FV離脱率" in result.text("ja") and "GA4" in result.text("ja") and "Bounces as GA4 defines them" in result.text("en")
-    for metric in METRICS: result.plot(metric=metric)
+    for metric in PAGE_METRICS: result.plot(metric=metric)
     result.plot_exits("/item")
     with pytest.raises(cl.CrmlabError, match="no exit of known depth on page '/nowhere'"): result.plot_exits("/nowhere")
     plt.close("all")

@@ -15,7 +15,7 @@ from ..tables.shop import UNKNOWN, Shop, events_of, with_tags
 from .visits import ALL, acted, earliest, found_of, ready_events, scrolled
 
 # %% auto #0
-__all__ = ['columns_of_events', 'view_rows', 'view_visits', 'page_views']
+__all__ = ['columns_of_events', 'view_rows', 'view_visits', 'viewed_pages']
 
 # %% ../../nbs/measure/30e_pageviews.ipynb #bb1114af
 def _named(lazy):
@@ -117,8 +117,8 @@ def view_visits(
         first_view_exit=(c("act_us").is_null() & (c("low") == c("high"))).fill_null(False), **{s: c(s).cast(nw.String).fill_null(UNKNOWN) for s in strata if s != by})
     return known.select(*VISIT, "segment", "cluster", *[s for s in strata if s != "landing"], "visit_start", "visit_start_us", "landing", "first_view_exit", "scrolled", "passed", "first_action", "dwell", "next_us")
 
-# %% ../../nbs/measure/30e_pageviews.ipynb #e0ae8f85
-def page_views(
+# %% ../../nbs/measure/30e_pageviews.ipynb #40cbc2a6
+def viewed_pages(
     rows:nw.LazyFrame,     # of `view_rows`
 ) -> nw.LazyFrame:         # visitor_id, visit_no, page, device, bottom (px), depth (0–1), dwell (s), left (the visit's last page view); computed
     "One row per page view, with what the time until the next one tells."
