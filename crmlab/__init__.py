@@ -8,16 +8,17 @@ crmlab: a Jupyter-first workbench for CRM analytics of online shops. `import crm
 __all__ = ['CrmlabError', 'settings', 'word', 'Shop', 'open_shop', 'Table', 'scan', 'schema_frame', 'new_shop', 'import_data',
            'simulate', 'preview_definitions', 'apply_definitions', 'sessionize', 'first_view', 'scroll_reach',
            'heatmap', 'smooth', 'zones', 'heatmap_diff', 'layout_from_rrweb', 'pages', 'funnel', 'transitions', 'paths',
-           'time_to', 'onboarding', 'rfm', 'purchase_phases', 'segment_where', 'visit_clusters', 'segment_counts',
-           'rfm_moves', 'rfm_map', 'behaviours', 'contrast', 'ab_test', 'experiment_users', 'uplift', 'explore',
-           'report', 'batch', 'datasets']
+           'time_to', 'onboarding', 'forms', 'profile', 'after_message', 'phase_behaviours', 'journey_map', 'rfm',
+           'purchase_phases', 'segment_where', 'visit_clusters', 'segment_counts', 'rfm_moves', 'rfm_map', 'behaviours',
+           'contrast', 'contrast_over_time', 'ab_test', 'experiment_users', 'uplift', 'explore', 'report', 'batch',
+           'datasets']
 
 # %% ../nbs/60_names.ipynb #d6e00504
 from importlib import import_module
 
 __version__ = "0.1.0"
 
-# %% ../nbs/60_names.ipynb #85ab78bf
+# %% ../nbs/60_names.ipynb #850580b2
 _MODULE_OF = {
     "CrmlabError": "core", "settings": "core", "word": "core",
     "Shop": "tables.shop", "open_shop": "tables.shop", "Table": "tables.engine", "scan": "tables.engine",
@@ -27,9 +28,10 @@ _MODULE_OF = {
     "sessionize": "measure.visits", "first_view": "measure.visits", "scroll_reach": "measure.visits",
     "heatmap": "measure.heatmap", "smooth": "measure.smooth", "zones": "measure.zones", "layout_from_rrweb": "sources.replay", "pages": "measure.pages",
     "funnel": "measure.journey", "transitions": "measure.transitions", "paths": "measure.paths", "time_to": "measure.time_to", "onboarding": "measure.time_to",
+    "forms": "measure.forms", "profile": "measure.forms", "after_message": "measure.forms", "phase_behaviours": "measure.journey_map", "journey_map": "measure.journey_map",
     "rfm": "measure.segments", "purchase_phases": "measure.segments", "segment_where": "measure.rules", "visit_clusters": "measure.clusters",
     "segment_counts": "measure.moves", "rfm_moves": "measure.moves", "rfm_map": "measure.moves", "behaviours": "measure.behaviours",
-    "contrast": "infer.contrast", "heatmap_diff": "infer.heatmap_diff", "ab_test": "infer.experiment", "experiment_users": "infer.experiment", "uplift": "infer.uplift",
+    "contrast": "infer.contrast", "contrast_over_time": "infer.drift", "heatmap_diff": "infer.heatmap_diff", "ab_test": "infer.experiment", "experiment_users": "infer.experiment", "uplift": "infer.uplift",
     "explore": "deliver.explore", "report": "deliver.report", "batch": "deliver.batch"}
 
 _MODULES = {"datasets": "sources.datasets"}   # a name that is a module: cl.datasets.load("hillstrom")
@@ -42,7 +44,7 @@ def __getattr__(name):
 
 def __dir__(): return sorted([*_MODULE_OF, *_MODULES, "__version__"])
 
-# %% ../nbs/60_names.ipynb #5d305d4f
+# %% ../nbs/60_names.ipynb #e3698e46
 _all_ = ["CrmlabError", "settings", "word", "Shop", "open_shop", "Table", "scan", "schema_frame", "new_shop", "import_data", "simulate", "preview_definitions", "apply_definitions", "sessionize", "first_view",
-         "scroll_reach", "heatmap", "smooth", "zones", "heatmap_diff", "layout_from_rrweb", "pages", "funnel", "transitions", "paths", "time_to", "onboarding", "rfm", "purchase_phases", "segment_where", "visit_clusters", "segment_counts", "rfm_moves", "rfm_map",
-         "behaviours", "contrast", "ab_test", "experiment_users", "uplift", "explore", "report", "batch", "datasets"]
+         "scroll_reach", "heatmap", "smooth", "zones", "heatmap_diff", "layout_from_rrweb", "pages", "funnel", "transitions", "paths", "time_to", "onboarding", "forms", "profile", "after_message", "phase_behaviours", "journey_map", "rfm", "purchase_phases", "segment_where", "visit_clusters", "segment_counts", "rfm_moves", "rfm_map",
+         "behaviours", "contrast", "contrast_over_time", "ab_test", "experiment_users", "uplift", "explore", "report", "batch", "datasets"]

@@ -32,7 +32,7 @@ def _frequent(rows, visits, *names):
     counts = distinct(rows, *VISIT, *names).group_by(*names).agg(n=nw.len()).filter(nw.col("n") >= _SHARE*visits)
     return collect(counts).dropna().sort_values(["n", *names], ascending=[False, *[True]*len(names)], ignore_index=True)
 
-# %% ../../nbs/measure/38_visit_counts.ipynb #e4945576
+# %% ../../nbs/measure/38_visit_counts.ipynb #fadf506d
 def _boxes(events, layouts):
     "The newest layout of each page and device: page, device, selector, label, mid (px)."
     if layouts is None and isinstance(events, Shop) and events.has("layouts"): layouts = events
@@ -45,16 +45,16 @@ def _boxes(events, layouts):
     return boxes.assign(label=boxes.get("label", boxes.selector), mid=boxes.y + boxes.h/2).drop_duplicates(["page", "device", "selector"])
 
 def _elements(rows, visits, pages, boxes):
-    "Elements often clicked: page, selector, label, key, and the middle (px) of each by device."
+    "Elements often clicked: page, selector, label (the selector where the layout knows none), key, and the middle (px) of each by device."
     clicked = rows.filter(~nw.col("clicked").is_null() & nw.col("page").is_in(pages))
     found = _frequent(clicked, visits, "page", "clicked").head(_MOST_ELEMENTS).rename(columns=dict(clicked="selector"))
     boxes = boxes.merge(found, on=["page", "selector"])
     label = boxes.dropna(subset=["label"]).drop_duplicates(["page", "selector"]).set_index(["page", "selector"]).label.to_dict()
     mids = {key: dict(zip(f.device, f.mid)) for key, f in boxes[boxes.mid.notna()].groupby(["page", "selector"])}
     places = list(zip(found.page, found.selector))
-    return found.assign(key=[f"{p} {s}" for p,s in places], label=[label.get(k) for k in places], mids=[mids.get(k, {}) for k in places])
+    return found.assign(key=[f"{p} {s}" for p,s in places], label=[label.get(k, k[1]) for k in places], mids=[mids.get(k, {}) for k in places])
 
-# %% ../../nbs/measure/38_visit_counts.ipynb #f07bb571
+# %% ../../nbs/measure/38_visit_counts.ipynb #a6e709c9
 @dataclass(frozen=True, eq=False)
 class Names:
     "What the data hold: pages, events and elements that are behaviours of their own."
@@ -77,7 +77,7 @@ def known_names(
     elements = _elements(rows, visits, pages, _boxes(events, layouts))
     currency = events.settings.currency if isinstance(events, Shop) else settings().currency
     labels = dict(events.settings.pages) if isinstance(events, Shop) else {}
-    named = {e.key: word("behaviour.element", name=e.label or e.selector, page=labels.get(e.page, e.page)) for e in elements.itertuples()}
+    named = {e.key: word("behaviour.element", name=e.label, page=labels.get(e.page, e.page)) for e in elements.itertuples()}
     return Names(pages, names, elements, (currency if known_word(f"unit.{currency}", "") else "amount") if valued else None, labels | named)
 
 # %% ../../nbs/measure/38_visit_counts.ipynb #fd61b319
