@@ -132,6 +132,15 @@ def test_a_rule_is_never_worse_in_expectation_and_knowing_is_never_worth_less():
     assert (perfect_knowledge(net, uniform, shares) >= gain(net, rule, np.broadcast_to(uniform, rule.shape), shares) - 1e-12).all()
 
 
+def test_a_segment_column_may_be_called_segment():
+    given = counts(USUAL)
+    plain, named = uplift(given, **asked), uplift(given.rename(columns=dict(rank="segment")), **asked | dict(by="segment"))
+    pd.testing.assert_frame_equal(named.frame, plain.frame)
+    assert named.rules == [dict(when=dict(segment=r["when"]["rank"]), arm=r["arm"]) if "when" in r else r for r in plain.rules] and named.text("en").count("among x") == 1
+    two = given.assign(segment="a")
+    with pytest.raises(cl.CrmlabError, match="rename that column"): uplift(two, **asked | dict(by=["rank", "segment"]))
+
+
 def test_costs_turn_the_rule():
     rows = counts(USUAL)
     free, dear = (uplift(rows, cost=c, value=1000, **asked) for c in (0, 35))

@@ -71,7 +71,7 @@ def _checked_arms(sums, arm, control):
     if empty: raise CrmlabError(f"uplift: arm {empty[0]!r} has no people in any segment; leave it out or mend its counts")
     return arms
 
-# %% ../../nbs/infer/45d_uplift.ipynb #b7d5a636
+# %% ../../nbs/infer/45d_uplift.ipynb #b8fa9496
 @dataclass(frozen=True)
 class _Data:
     "Sums per segment × arm."
@@ -86,6 +86,7 @@ def _data(users, arm, metric, control, by):
     given = metric not in names and {"n", "successes"} <= set(names) or metric == "successes" and "n" in names
     need(names, arm, *by, *([] if given else [metric]), who="uplift")
     if clash := {arm} & set(by) or {metric} & {arm, *by}: raise CrmlabError(f"uplift: column {min(clash)!r} is named twice; arm, metric and by must differ")
+    if "segment" in by and len(by) > 1: raise CrmlabError(f"uplift: by={by} has a column called 'segment', the name of what all of them make together; rename that column")
     sums = _given_counts(lazy, arm, by) if given else _row_sums(lazy, arm, metric, by)
     arms = _checked_arms(sums, arm, control)
     keys = pd.DataFrame({c: sums[f"_by{k}"].map(_plain) for k, c in enumerate(by)}, dtype=object)
@@ -95,7 +96,8 @@ def _data(users, arm, metric, control, by):
     index = [row[-1] for row in order]
     wide = sums.assign(_arm=sums._arm.map(_plain).astype(str), _segment=label).groupby(["_segment", "_arm"]).agg(n=("n", "sum"), total=("total", "sum"), squares=("squares", "sum"), least=("least", "min"), most=("most", "max"))
     cell = {c: wide[c].unstack().reindex(index=index, columns=arms).to_numpy(float) for c in wide}
-    return _Data(arms, pd.DataFrame([row[-1:] + row[:-1] for row in order], columns=["segment", *by]), cell | {c: np.nan_to_num(cell[c]) for c in ("n", "total", "squares")})
+    segments = pd.DataFrame(dict(segment=index)) if by == ["segment"] else pd.DataFrame([row[-1:] + row[:-1] for row in order], columns=["segment", *by])
+    return _Data(arms, segments, cell | {c: np.nan_to_num(cell[c]) for c in ("n", "total", "squares")})
 
 # %% ../../nbs/infer/45d_uplift.ipynb #b96c3525
 def _kind_of(kind, sums, metric):
@@ -160,11 +162,11 @@ def _frame(data, cells, posterior, kind, prob, least):
     frame = pd.DataFrame(dict(segment=np.repeat(data.segments.segment, len(treated)).to_numpy(), arm=treated*S, n=cells.n[:, 1:].ravel()) | flat | dict(note=notes))
     return frame[["segment", "arm", "n", "est", "lo", "hi", "raw", "raw_lo", "raw_hi", "p_positive", "p_best", "note"]], enough
 
-# %% ../../nbs/infer/45d_uplift.ipynb #55e70b87
+# %% ../../nbs/infer/45d_uplift.ipynb #eaef7d2e
 def _names(result, lang):
     "Segment → how a sentence calls it: numbers with their column."
     part = lambda column, value: word("segment.unknown", lang) if value == UNKNOWN else value if isinstance(value, str) else f"{column}={value}"
-    return {row.pop("segment"): " · ".join(part(c, v) for c, v in row.items()) for row in result.segments.to_dict("records")}
+    return {row["segment"]: " · ".join(part(c, v) for c, v in row.items() if c != "segment" or len(row) == 1) for row in result.segments.to_dict("records")}
 
 def _claim(p, lang):
     surely = certainty(max(p, 1 - p))
