@@ -22,8 +22,8 @@ from .parts import conclusion_box, data_table, footnote, heading, notice, pictur
 
 # %% auto #0
 __all__ = ['LOWER_IS_BETTER', 'Trial', 'trial_of', 'trial_test', 'higher_is_better', 'trial_verdict', 'trial_title',
-           'trial_decision', 'trial_split', 'trial_arms', 'trial_effects', 'trial_segments', 'trial_priors',
-           'trial_terms']
+           'trial_decision', 'trial_split', 'chance_text', 'trial_arms', 'trial_effects', 'trial_segments',
+           'trial_priors', 'trial_terms']
 
 # %% ../../nbs/deliver/53d_trials.ipynb #7c1bb634
 class Trial(NamedTuple):
@@ -154,10 +154,14 @@ def trial_split(
     left = (footnote(trial.left_out),) if trial.left_out else ()
     return (reading if fine else notice)(text), data_table(pd.DataFrame(rows, columns=columns), numbers=columns[1:]), *left
 
-# %% ../../nbs/deliver/53d_trials.ipynb #326fd34a
+# %% ../../nbs/deliver/53d_trials.ipynb #124d468b
 def _relative(value): return ("+" if value >= 0 else "−") + show(abs(value), "share")
 
-def _percent(p): return word("experiment.over", p="99.9") if p > .999 else word("experiment.under", p="0.1") if p < .001 else show(p, "share")
+def chance_text(
+    p:float,   # probability
+) -> str:
+    "A probability in percent; never rounded to certainty."
+    return word("experiment.over", p="99.9") if p > .999 else word("experiment.under", p="0.1") if p < .001 else show(p, "share")
 
 def _span(est, lo, hi, shown):
     "An estimate with its interval, for a cell of a table; the unit stands beside the estimate only."
@@ -174,7 +178,7 @@ def _arm_rows(test, segment):
     points = lambda v: show(v, "share", signed=True)
     for r in test.frame.itertuples():
         first, lift = ([r.segment], []) if segment else ([], [_span(r.lift, r.lift_lo, r.lift_hi, _relative)])
-        yield [*first, r.arm, f"{r.n:,}", _span(r.est, r.lo, r.hi, lambda v: show(v, "share")), _span(r.diff, r.diff_lo, r.diff_hi, points), *lift, "–" if pd.isna(r.p_better) else _percent(r.p_better), _said(r, segment)]
+        yield [*first, r.arm, f"{r.n:,}", _span(r.est, r.lo, r.hi, lambda v: show(v, "share")), _span(r.diff, r.diff_lo, r.diff_hi, points), *lift, "–" if pd.isna(r.p_better) else chance_text(r.p_better), _said(r, segment)]
 
 # %% ../../nbs/deliver/53d_trials.ipynb #f698a915
 def trial_arms(
@@ -217,7 +221,7 @@ def trial_segments(
     text = reading(word("report.experiment.segments_reading", n=each.frame.segment.nunique(), certain=sure))
     return heading(word("report.experiment.segments_heading")), notice(word("report.experiment.segments_note")), *figure, text, trial_arms(each, segment=True)
 
-# %% ../../nbs/deliver/53d_trials.ipynb #3673ab1b
+# %% ../../nbs/deliver/53d_trials.ipynb #360dde76
 def trial_priors(
     test:ABTest,   # of everyone
 ) -> tuple:        # parts
@@ -225,7 +229,7 @@ def trial_priors(
     s = test.sensitivity
     columns = [word(f"report.experiment.{c}") for c in ("prior", "arm", "effect", "higher")] + [word("report.certainty")]
     points = lambda v: show(v, "share", signed=True)
-    rows = [[word(f"report.experiment.priors.{r.prior}"), r.arm, _span(r.diff, r.diff_lo, r.diff_hi, points), _percent(r.p_better), word(f"certainty.{_claim(r.p_better)}")] for r in s.itertuples()]
+    rows = [[word(f"report.experiment.priors.{r.prior}"), r.arm, _span(r.diff, r.diff_lo, r.diff_hi, points), chance_text(r.p_better), word(f"certainty.{_claim(r.p_better)}")] for r in s.itertuples()]
     same = s.assign(claim=s.p_better.map(_claim), up=s.p_better > .5).groupby("arm")[["claim", "up"]].nunique().max().max() <= 1
     return reading(word("report.experiment.prior_same" if same else "report.experiment.prior_differs")), data_table(pd.DataFrame(rows, columns=columns), numbers=columns[2:4])
 
