@@ -7,7 +7,7 @@ A shop that shows "23 % of Bronze visits end in the first view" owes its reader 
 # %% ../nbs/core/01_intervals.ipynb #11669198
 from __future__ import annotations
 import numpy as np
-from .core import CrmlabError
+from .core import CrmlabError, interval_width
 
 # %% auto #0
 __all__ = ['rate_interval', 'ratio_interval']
@@ -22,7 +22,7 @@ def _wilson(share, n, quantile):
 # %% ../nbs/core/01_intervals.ipynb #c04edd41
 def _critical(prob, df=np.inf):
     from scipy.special import stdtrit   # imported here: scipy is not loaded by `import crmlab`
-    if not 0 < prob < 1: raise CrmlabError(f"prob={prob!r} is not an interval width; give a number between 0 and 1 such as 0.95")
+    interval_width(prob, who="interval")
     distinct, place = np.unique(np.maximum(df, 1), return_inverse=True)   # cells of one row share their people
     return stdtrit(distinct, .5 + prob/2)[place].reshape(np.shape(df))
 

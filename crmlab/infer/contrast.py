@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 import numpy as np, pandas as pd
 from scipy import special
-from ..core import CrmlabError, Result, known_word, provenance, settings, show, show_interval, suggest, word
+from ..core import CrmlabError, Result, interval_width, known_word, provenance, settings, show, show_interval, suggest, word
 from ..tables.shop import UNKNOWN
 from .shrink import s_values, shrink, step_up
 from .compare import SUMS, cell_sums, common, compare, grouped, pair_rows, people, unweighed
@@ -304,8 +304,7 @@ def contrast(
     prob:float|None=None,                 # width of the intervals; the settings' when None
 ) -> Contrast:                            # .frame: (segment,) behaviour, unit, a, b (levels), est, lo, hi (shrunken b − a), raw…, ratio…, adjusted, lfsr, flagged, n_a, n_b, note
     "Every behaviour's difference b − a, clustered by user, adjusted, shrunken and flagged; raises `CrmlabError` on unknown segments or strata. Stephens, Biostatistics 18 (2017); Benjamini and Hochberg (1995)."
-    adjust, prob = ((adjust,) if isinstance(adjust, str) else tuple(adjust)), settings().prob if prob is None else prob
-    if not 0 < prob < 1: raise CrmlabError(f"contrast: prob={prob!r} is not an interval width; give a number between 0 and 1 such as 0.95")
+    adjust, prob = ((adjust,) if isinstance(adjust, str) else tuple(adjust)), interval_width(prob, who="contrast")
     rows, cells, *at = pair_rows(behaviours, adjust)
     known = getattr(behaviours, "meta", {})
     order = list(known.get("segments", []))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 import numpy as np, pandas as pd
 from scipy import special
-from ..core import CrmlabError, Result, provenance, settings, show, show_interval, word
+from ..core import CrmlabError, Result, interval_width, provenance, settings, show, show_interval, word
 from .compare import SUMS, cell_sums, common, freedom, grouped, pair_rows, people, quantile_of_t, side_variances, standardised
 from .shrink import step_up
 from .contrast import between, behaviour_name, landing_free
@@ -157,8 +157,7 @@ def contrast_over_time(
     prob:float|None=None,                 # width of the intervals; the settings' when None
 ) -> Drift:                               # .frame: behaviour, unit, period, a, b (levels), raw (b − a), raw_lo, raw_hi, n_a, n_b, note; .changes
     "Every behaviour's difference b − a by period, and whether it changed; raises `CrmlabError` on unknown segments, strata or a single period. Wald test on clustered ratio differences, degrees of freedom after Hotelling (1931)."
-    adjust, prob = ((adjust,) if isinstance(adjust, str) else tuple(adjust)), settings().prob if prob is None else prob
-    if not 0 < prob < 1: raise CrmlabError(f"contrast_over_time: prob={prob!r} is not an interval width; give a number between 0 and 1 such as 0.95")
+    adjust, prob = ((adjust,) if isinstance(adjust, str) else tuple(adjust)), interval_width(prob, who="contrast_over_time")
     if period in adjust: raise CrmlabError(f"contrast_over_time: {period!r} is the period, so it cannot be made equal as well; leave it out of adjust")
     rows, cells, i, j = pair_rows(behaviours, (*adjust, period))
     periods, segment = sorted(cells[period].unique()), cells.segment.factorize()[0]

@@ -11,7 +11,7 @@ from datetime import datetime, time
 from zoneinfo import ZoneInfo
 import numpy as np, pandas as pd
 import narwhals.stable.v2 as nw
-from ..core import CrmlabError, Result, known_word, microseconds, need, provenance, settings, show, show_interval, suggest, word
+from ..core import CrmlabError, Result, interval_width, known_word, microseconds, need, provenance, show, show_interval, suggest, word
 from ..tables.schema import STANDARD_EVENTS
 from ..tables.engine import Table, as_of, collect, distinct, scan
 from ..tables.shop import UNKNOWN, Shop
@@ -287,8 +287,7 @@ def ab_test(
 ) -> ABTest:                        # .frame: metric, segment, arm, n, est, lo, hi, diff… (arm − control), lift… (relative), p_better, p_best, p_equal, loss, note
     "Every arm's rate and its effect against the control, exactly; raises `CrmlabError` on bad counts, a missing control, or a kind of metric not supported. See `crmlab.infer.posterior`."
     _refuse_later(kind, denominator, cluster, covariate)
-    prob, control, metrics = prob or settings().prob, str(control), [metric] if isinstance(metric, str) else list(metric)
-    if not 0 < prob < 1: raise CrmlabError(f"ab_test: prob={prob!r} is not an interval width; give a number between 0 and 1 such as 0.95")
+    prob, control, metrics = interval_width(prob, who="ab_test"), str(control), [metric] if isinstance(metric, str) else list(metric)
     made = [_one_metric(users, m, arm, control, by, prior, prob, rope) for m in metrics]
     frame = pd.DataFrame([r for rows, _, _ in made for r in rows]).reindex(columns=_COLUMNS)
     ratio = sample_ratio(made[0][2], expected=expected_ratio)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np, pandas as pd
 import narwhals.stable.v2 as nw
 from scipy.special import ndtri
-from ..core import CrmlabError, Result, need, provenance, settings, show, show_interval, suggest, word
+from ..core import CrmlabError, Result, interval_width, need, provenance, settings, show, show_interval, suggest, word
 from ..intervals import rate_interval
 from ..tables.engine import collect, scan
 from ..tables.shop import UNKNOWN
@@ -286,8 +286,7 @@ def _checked(by, prob, value):
     "Segment columns as a list and the interval width."
     by = [by] if isinstance(by, str) else list(by or [])
     if not by or len(set(by)) < len(by): raise CrmlabError(f"uplift: by={by!r} must name one or several different segment columns, such as by='rank'")
-    prob = settings().prob if prob is None else prob
-    if not 0 < prob < 1: raise CrmlabError(f"uplift: prob={prob!r} is not an interval width; give a number between 0 and 1 such as 0.95")
+    prob = interval_width(prob, who="uplift")
     if value is not None and not np.isfinite(value): raise CrmlabError(f"uplift: value={value!r} is not a number; give what one unit of the metric is worth")
     return by, prob
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 import numpy as np, pandas as pd
 import narwhals.stable.v2 as nw
-from ..core import CrmlabError, Result, known_word, microseconds, need, settings, show_interval, suggest, word
+from ..core import CrmlabError, Result, interval_width, known_word, microseconds, need, settings, show_interval, suggest, word
 from ..intervals import rate_interval, ratio_interval
 from ..tables.engine import collect, distinct, settled
 from ..tables.identity import VISIT
@@ -127,7 +127,7 @@ def forms(
     prob:float|None=None,  # width of the intervals; the settings' when None
 ) -> Forms:                # .frame: segment, field, metric (touched, seconds, reentry, error, abandon), n (visits it relates to), users, est, lo, hi; fields in the order of first touch
     "Time, re-entry, errors and giving up by field; raises `CrmlabError` when nothing was ever typed there."
-    prob = prob or settings().prob
+    prob = interval_width(prob, who="forms")
     need(events_of(events)[0].columns, "event", "page", field, who="forms")
     refuse_unknown(events, [done, *([f"page:{page}"] if page else [])], who="forms")
     visits, rows = gathered_visits(events, who="forms", keep={}, chosen=_marks(page, done, errors, field), by=by)
@@ -202,7 +202,7 @@ def profile(
     prob:float|None=None,  # width of the intervals; the settings' when None
 ) -> Profile:              # .frame: segment, attribute, value ((filled), or the value), n (members), est (share), lo, hi
     "How complete profiles are; raises `CrmlabError` on an unknown attribute."
-    prob, rows = prob or settings().prob, table_of(shop, "attributes")
+    prob, rows = interval_width(prob, who="profile"), table_of(shop, "attributes")
     need(rows.columns, "user_id", "attribute", "value", who="profile")
     known = sorted(collect(distinct(rows, "attribute")).attribute)
     for name in [*attributes, *methods, *([by] if by else [])]:
@@ -278,7 +278,7 @@ def after_message(
 ) -> AfterMessage:         # .frame: segment, device, metric (landed, first_view_exit, cart, purchase, pages), n (clicks with a visit), users, est, lo, hi
     "What happens on the landing page after a message's click; raises `CrmlabError` when no message was clicked."
     if not isinstance(shop, Shop): raise CrmlabError("after_message needs a Shop, which has messages and events; open one with open_shop")
-    prob, messages = prob or settings().prob, shop.table("messages").lazy()
+    prob, messages = interval_width(prob, who="after_message"), shop.table("messages").lazy()
     need(messages.columns, "clicked_at_us", "landing", *([by] if by else []), who="after_message")
     clicks = _clicks(shop, by)
     if campaign is not None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import combinations
 import numpy as np, pandas as pd
 import narwhals.stable.v2 as nw
-from ..core import CrmlabError, Result, known_word, microseconds, settings, show_interval, suggest, word
+from ..core import CrmlabError, Result, interval_width, known_word, microseconds, settings, show_interval, suggest, word
 from ..intervals import rate_interval
 from ..tables.engine import collect, distinct
 from ..tables.schema import TECHNICAL_EVENTS
@@ -250,7 +250,7 @@ def funnel(
 ) -> Funnel:               # .frame: segment, step, n (people), est, lo, hi (of those who entered), step_est, step_lo, step_hi (of the step before)
     "How many people take the steps in time; raises `CrmlabError` on a step that never occurs. A person in two segments counts in both."
     if order not in ORDERS: raise CrmlabError(f"funnel order={order!r} is not on offer; {suggest(order, ORDERS)}")
-    steps, prob = _checked_steps(steps), prob or settings().prob
+    steps, prob = _checked_steps(steps), interval_width(prob, who="funnel")
     numbers = [f"r{k}" for k in range(1, len(steps) + 1)]
     counts = _counts(_entries(events, by, steps, microseconds(within), order), numbers)
     if counts.empty or (counts[numbers].sum() == 0).any(): refuse_unknown(events, steps)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 import numpy as np, pandas as pd
 import narwhals.stable.v2 as nw
-from ..core import CrmlabError, Result, need, settings, show, show_interval, suggest, word
+from ..core import CrmlabError, Result, interval_width, need, settings, show, show_interval, suggest, word
 from ..intervals import ratio_interval
 from ..tables.engine import collect, settled
 from ..tables.identity import VISIT
@@ -93,7 +93,7 @@ def phase_behaviours(
     prob:float|None=None,  # width of the intervals; the settings' when None
 ) -> PhaseBehaviours:      # .frame: segment (phase), behaviour, n (visits), users, est (share of visits), lo, hi
     "What happens in the visits of each phase; raises `CrmlabError` on a behaviour that never occurs."
-    prob, names = prob or settings().prob, _names(events, behaviours)
+    prob, names = interval_width(prob, who="phase_behaviours"), _names(events, behaviours)
     visits = _flagged_visits(events, names, by, "phase_behaviours")
     frame = _shares(visits, names, prob)
     users = frame.groupby("segment").users.max().to_dict()
@@ -276,7 +276,7 @@ def journey_map(
 ) -> JourneyMap:           # .frame: stage, row, kind, entry, unit, n, est, lo, hi (counted entries); .table: the sheet in words
     "A journey map whose countable rows are counted; raises `CrmlabError` on unknown steps, stages or rows."
     if (steps is None) == (by is None): raise CrmlabError("journey_map needs either steps=[…] (a funnel) or by='…' (a segment column) as its stages")
-    prob = prob or settings().prob
+    prob = interval_width(prob, who="journey_map")
     need(events_of(shop)[0].columns, "event", "page", who="journey_map")
     frequent = [n for n in _names(shop, None) if n.startswith("page:")]
     first = list(steps) if steps else ["purchase"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 import numpy as np, pandas as pd
 import narwhals.stable.v2 as nw
-from ..core import CrmlabError, Result, known_word, need, provenance, settings, show, show_interval, word
+from ..core import CrmlabError, Result, interval_width, known_word, need, provenance, settings, show, show_interval, word
 from ..intervals import rate_interval
 from ..tables.engine import collect, scan, settled
 from ..tables.money import money_basis
@@ -171,7 +171,7 @@ def rfm_moves(
     prob:float|None=None,  # width of the intervals; the settings' when None
 ) -> Moves:                # .frame: day, a (former segment, or new), b (segment), n (people), of (people in a on the day before), share, lo, hi
     "Moves between cells from day to day, stays included; raises `CrmlabError`."
-    prob = prob or settings().prob
+    prob = interval_width(prob, who="rfm_moves")
     days, flows = _flows(table, days, of)
     if len(days) < 2: raise CrmlabError("moves need two days or more; give days=['2026-01-01', '2026-02-01'], or an as_of of several days to rfm")
     stock = _stock(flows, days)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 import numpy as np, pandas as pd
 import narwhals.stable.v2 as nw
-from ..core import CrmlabError, Result, known_word, settings, word
+from ..core import CrmlabError, Result, interval_width, known_word, settings, word
 from ..intervals import ratio_interval
 from ..tables.engine import collect, distinct, settled
 from ..tables.identity import VISIT
@@ -187,7 +187,7 @@ def pages(
     prob:float|None=None,          # width of the intervals; the settings' when None
 ) -> Pages:                        # .frame: segment, page, strata…, users, views, landings, then first_view_exit, first_view_pass, bounce, ga4_bounce (shares of landings), exit (of views), half (of views, came to half the height), depth (mean, 0–1), dwell (s per view), each with _lo and _hi
     "What becomes of visits on each page, per segment; raises `CrmlabError` when a page or column is missing."
-    prob, strata = prob or settings().prob, (strata,) if isinstance(strata, str) else tuple(strata)
+    prob, strata = interval_width(prob, who="pages"), (strata,) if isinstance(strata, str) else tuple(strata)
     kept, keys = list(dict.fromkeys([*strata, "device"])), ["segment", "page", *strata]
     rows = view_rows(events, who="pages", by=by, strata=tuple(kept))
     visits, views = settled(view_visits(rows, events, by=by, strata=tuple(kept))), viewed_pages(rows)

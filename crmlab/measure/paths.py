@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 import numpy as np, pandas as pd
 import narwhals.stable.v2 as nw
-from ..core import CrmlabError, Result, provenance, settings, show_interval, suggest, word
+from ..core import CrmlabError, Result, interval_width, provenance, settings, show_interval, suggest, word
 from ..tables.engine import Table, collect, settled
 from .visits import described, segment_name, share_interval
 from .transitions import frequent_states, journey_rows, person_sums, share_differences, state_name
@@ -166,7 +166,7 @@ def paths(
 ) -> Paths:                # .frame: segment, path, length (steps), n (visits that contain it), users, est (share of visits), lo, hi; the most frequent first
     "Frequent paths within visits; raises `CrmlabError` when no event is a step."
     if length not in range(2, _LONGEST + 1): raise CrmlabError(f"paths: length={length!r} is not a number of steps from 2 to {_LONGEST}")
-    prob, names = prob or settings().prob, frequent_states(events, steps, top, who="paths")
+    prob, names = interval_width(prob, who="paths"), frequent_states(events, steps, top, who="paths")
     rows = settled(_without_repeats(journey_rows(events, by=by, steps=steps, names=names, who="paths")))
     people, visits = map(settled, _people(rows, length, len(names) + 2))
     people = people.filter(nw.col("path").is_in(_frequent(people, visits, least)))

@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from itertools import combinations
 import numpy as np, pandas as pd
 import narwhals.stable.v2 as nw
-from ..core import CrmlabError, Result, microseconds, settings, show_interval, word
+from ..core import CrmlabError, Result, interval_width, microseconds, settings, show_interval, word
 from ..intervals import rate_interval
 from ..tables.engine import collect, distinct, int_bin, settled
 from ..tables.identity import VISIT
@@ -212,7 +212,7 @@ def time_to(
     prob:float|None=None,  # width of the intervals; the settings' when None
 ) -> TimeTo:               # .frame: segment, days, n (at risk), happened, est (share that did it by then), lo, hi
     "How long it takes, with people still waiting counted as such; raises `CrmlabError` on a moment that never occurs. Kaplan and Meier, JASA 53 (1958)."
-    prob, unit_us = prob or settings().prob, microseconds(unit)
+    prob, unit_us = interval_width(prob, who="time_to"), microseconds(unit)
     _checked(shop, "time_to", start=start, end=end)
     stop = followed_until(shop, until, _tables_of(start, end))
     rows = moments(shop, start, by=by, who="time_to")
@@ -310,7 +310,7 @@ def onboarding(
     prob:float|None=None,  # width of the intervals; the settings' when None
 ) -> Onboarding:           # .frame: segment, behaviour, n_with, n_without (people), a (share back without it), b (with it), est (b − a), lo, hi, p, q, flagged, note
     "Do people who did it in their first days come back more often? Raises `CrmlabError` on a moment that never occurs. Landmark: Anderson, Cain and Gelber, JCO 1 (1983)."
-    prob, day, landmark = prob or settings().prob, microseconds("1d"), microseconds(within)
+    prob, day, landmark = interval_width(prob, who="onboarding"), microseconds("1d"), microseconds(within)
     names = _named_behaviours(shop, start) if behaviours is None else list(behaviours)
     _checked(shop, "onboarding", start=start, end=end, **{str(k): n for k, n in enumerate(names)})
     last = microseconds(horizon)//day

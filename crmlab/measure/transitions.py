@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 import numpy as np, pandas as pd
 import narwhals.stable.v2 as nw
-from ..core import CrmlabError, Result, known_word, need, provenance, settings, show_interval, suggest, word
+from ..core import CrmlabError, Result, interval_width, known_word, need, provenance, settings, show_interval, suggest, word
 from ..tables.engine import Table, collect, settled
 from ..tables.identity import VISIT
 from ..tables.schema import TABLES, TECHNICAL_EVENTS
@@ -322,7 +322,7 @@ def transitions(
     prob:float|None=None,  # width of the intervals; the settings' when None
 ) -> Transitions:          # .frame: segment, source, target, n (moves), visits, users, est (share of those who leave the source), lo, hi; sources include (entry), targets (exit)
     "What follows what within visits; raises `CrmlabError` when no event is a step. Intervals count people: Cochran, Sampling Techniques, ch. 6."
-    prob, names = prob or settings().prob, frequent_states(events, steps, top, who="transitions")
+    prob, names = interval_width(prob, who="transitions"), frequent_states(events, steps, top, who="transitions")
     moves = settled(_moves(journey_rows(events, by=by, steps=steps, names=names, who="transitions")))
     people = settled(_by_person(moves))
     frame, sums = _matrix(people, prob)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 import numpy as np, pandas as pd
 import narwhals.stable.v2 as nw
-from ..core import CrmlabError, Result, known_word, need, provenance, settings, show_interval, suggest, word
+from ..core import CrmlabError, Result, interval_width, known_word, need, provenance, settings, show_interval, suggest, word
 from ..intervals import ratio_interval
 from ..tables.schema import TABLES
 from ..tables.engine import Table, collect, distinct, settled
@@ -53,7 +53,7 @@ def ready_events(
 ) -> nw.LazyFrame:         # every column of the schema
     "Completed events; raises `CrmlabError` when a column is missing."
     have = lazy.columns
-    need([*have, *tags], "visitor_id", "ts", "event", "page", *needs, *([by] if by else []), who=who)
+    need([*have, *tags], "visitor_id", "ts", "event", "page", *needs, *([] if by is None else [by]), who=who)
     if "visit_no" in have and gap != "30m": lazy = lazy.drop([c for c in _VISIT_COLUMNS if c in have])
     return lazy if stored else _completed(lazy.with_columns(nw.col(*[c for c in _KEYS if c in have]).cast(nw.String)), have)
 
@@ -93,7 +93,7 @@ def gathered_visits(
     "Visits and what their events add up to; raises `CrmlabError` when a column is missing."
     lazy, tags = events_of(events)
     lazy = ready_events(lazy, tags, who=who, by=by, gap=gap, needs=needs, stored=isinstance(events, Shop))
-    own = dict(segment=nw.col(by).cast(nw.String)) if by and by not in tags else {}   # a visit has one segment, told by whichever event
+    own = dict(segment=nw.col(by).cast(nw.String)) if by is not None and by not in tags else {}   # a visit has one segment, told by whichever event
     visits, few = gathered(lazy, keep=keep, where=where, chosen=chosen, gap=gap, also=own, found=None if own else found_of(events, gap))
     if tags: visits = with_tags(visits, events)
     return visits.with_columns(segment=nw.lit(ALL) if by is None else nw.col(by if by in tags else "segment").fill_null(UNKNOWN)), few
@@ -279,7 +279,7 @@ def first_view(
     prob:float|None=None,  # width of the intervals; the settings' when None
 ) -> FirstView:            # .frame: segment, metric (exit, act, pass), n (landing visits), est, lo, hi (shares)
     "What becomes of the visits that land on a page; raises `CrmlabError` when none does."
-    prob = prob or settings().prob
+    prob = interval_width(prob, who="first_view")
     sums = cluster_sums(_first_view_rows(events, page, by), "segment", "metric")
     if sums.empty: no_such_page(visit_events(events, who="first_view", by=by), page, "first_view")
     frame = pd.concat([sums[["segment", "metric"]], sums.x.astype(int).rename("n"), share_interval(sums, prob=prob)], axis=1)
@@ -391,7 +391,7 @@ def scroll_reach(
     prob:float|None=None,  # width of the intervals; the settings' when None
 ) -> ScrollReach:          # .frame: segment, depth (0–1 of the page's height), est (share of visits that saw it), lo, hi, n (visits)
     "How far down a page visits come; raises `CrmlabError` when the page or its height is unknown."
-    prob = prob or settings().prob
+    prob = interval_width(prob, who="scroll_reach")
     visits, facts = _known_reach(events, layout_of(events, None, page, device), "scroll_reach", page, by, device)
     if not facts["all"]: no_such_page(visit_events(events, who="scroll_reach", by=by), page, "scroll_reach", device=device)
     sums = reached(visits, "reach", 101).assign(n=lambda f: f.x.astype(int))

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from itertools import combinations
 import duckdb, numpy as np, pandas as pd
 import narwhals.stable.v2 as nw
-from ..core import Result, html_table, known_word, provenance, settings, show, word
+from ..core import Result, html_table, interval_width, known_word, provenance, show, word
 from ..intervals import ratio_interval
 from ..plotting import COLOURS, GREY, axes
 from .schema import TABLES
@@ -406,7 +406,7 @@ def health(
     prob:float|None=None,     # width of the interval of the identified share; the settings' when None
 ) -> Health:                  # .frame: table, rows, first, last; .checks .months .days .pages .imports
     "What a shop holds and what seems wrong with it."
-    prob, latest, imports = prob or settings().prob, _latest(shop.manifest), _imports(shop.manifest)
+    prob, latest, imports = interval_width(prob, who="health"), _latest(shop.manifest), _imports(shop.manifest)
     found, parts, facts = [*_import_findings(imports)], dict(imports=imports), dict(visits=0, identified=0)
     buyers = None
     if "orders" in shop.tables:
