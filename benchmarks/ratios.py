@@ -13,6 +13,26 @@ def results(folder: Path) -> dict:
     return {p.stem: json.loads(p.read_text(encoding="utf-8"))["result"] for p in sorted(folder.glob("*.json")) if p.stem != "ratios"}
 
 
+def of_calibration(name: str, r: dict) -> list[dict]:
+    "The promises on error rates, from worlds whose truth is known."
+    made = []
+    if name == "map_race":
+        made += [dict(what="CPU seconds of heatmap_diff, 64 × 600 cells, 20,000 people", value=r["grid_64x600_20000_users_cpu_s"], bound=2),
+                 dict(what="power of heatmap_diff less that of the element test, worst setting", value=r["against"]["elements"]["worst"], bound=-.02, least=True),
+                 dict(what="wrong cells among those heatmap_diff flags", value=r["wrong_cells"], bound=.1),
+                 dict(what="regions of heatmap_diff whose interval holds the truth", value=r["regions_covered"], bound=.9, least=True)]
+    if name == "contrast":
+        made += [dict(what=f"worlds with any flag, {b['kind']} ({b['worlds']:,} worlds, {b['size']}, seeds from {b['first_seed']:,})", value=b[r["winner"]]["any"], bound=.067)
+                 for b in r["blocks"] if b["kind"] != "planted" and b["worlds"] >= 1000]
+        made += [dict(what=f"false or wrong-signed among flagged behaviours ({b['worlds']:,} worlds, {b['size']}, seeds from {b['first_seed']:,})", value=b[r["winner"]]["false"], bound=.06) for b in r["blocks"] if b["kind"] == "planted"]
+    if name == "uplift":
+        made += [dict(what=f"CPU of uplift against {what}, times less", value=r["speed"][f"{key}_times"]["cpu"], bound=bound, least=True)
+                 for key, what, bound in (("pm_sample_warm", "a warm pm.sample", 50), ("nutpie_reused", "a reused compiled nutpie", 3))]
+        made += [dict(what=f"gains of 1,000 worlds inside their interval, {setting}", value=f["gain_covered_95_where_rule_differs"] if setting.startswith("prior") else f["gain_covered_95"]/f["worlds"], bound=.933 if setting.startswith("prior") else .9, least=True)
+                 for setting, f in r["calibration"].items()]
+    return made
+
+
 def promises(found: dict) -> list[dict]:
     "One record per promise whose figures are there."
     sized = {name.removeprefix("queries-"): r for name, r in found.items() if name.startswith("queries-")}
@@ -34,7 +54,11 @@ def promises(found: dict) -> list[dict]:
         if name.startswith("journeys-"):
             for key, what, bound in (("cpu_s", "CPU", 1), ("wall_s", "time", 1), ("peak_mb", "peak memory", .333)):
                 made.append(dict(what=f"{what} of sessions, funnel and transitions, crmlab / retentioneering, {r['size']} events", value=r["crmlab"][key]/r["retentioneering"][key], bound=bound))
-        if name == "map_race": made.append(dict(what="CPU seconds of heatmap_diff, 64 × 600 cells, 20,000 people", value=r["grid_64x600_20000_users_cpu_s"], bound=2))
+        if name.startswith("behaviours-"):
+            made.append(dict(what=f"CPU of behaviours and contrast of five segments, crmlab / hand-written SQL, {r['size']} events", value=r["cpu_ratio"], bound=1.3 if r["size"] == "10M" else None))
+        if name.startswith("segments"):
+            made += [dict(what=f"seconds of {what}, a million customers", value=f["wall_s"], bound=3) for what, f in r.items() if isinstance(f, dict)]
+        made += of_calibration(name, r)
         if name.startswith("simulate"):
             made += [dict(what=f"events a second, simulate, {r['size']} events", value=r["events_per_s"], bound=500_000 if r["rows"]["events"] > 5*10**5 else None, least=True),
                      dict(what=f"peak memory in GB, simulate, {r['size']} events", value=r["peak_mb"]/1000, bound=2)]
