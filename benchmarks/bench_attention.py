@@ -7,9 +7,7 @@ once to find visits and durations together. Each run is a process of its own; to
 from __future__ import annotations
 
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -67,20 +65,6 @@ SELECT segment, band, {", ".join(f"CAST(sum(coalesce({c}, 0)) OVER w AS DOUBLE) 
 FROM grid LEFT JOIN bands USING (segment, band) WINDOW w AS (PARTITION BY segment ORDER BY band)"""
 
 
-def file_of(size: str) -> Path:
-    "The cached Parquet file with that many events."
-    import duckdb
-    file = world.cache_folder()/"scrolls"/f"{world.count_of(size)}.parquet"
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        half = file.with_suffix(".part")
-        con = duckdb.connect(config=dict(memory_limit=MEMORY_LIMIT, temp_directory=str(file.parent/"spill")))
-        con.execute("SET TimeZone='UTC'")
-        con.execute(MAKE.format(events=world.count_of(size), file=half))
-        half.rename(file)
-    return file
-
-
 def by_sql(file: Path) -> pd.DataFrame:
     import duckdb
     con = duckdb.connect(config=dict(memory_limit=MEMORY_LIMIT))
@@ -97,13 +81,6 @@ def by_crmlab(file: Path) -> pd.DataFrame:
 TOOLS = dict(floor=by_sql, crmlab=by_crmlab)
 
 
-def one(tool: str, file: Path, folder: Path) -> dict:
-    "One run in a process of its own."
-    done = subprocess.run([sys.executable, str(Path(__file__).resolve()), tool, str(file), str(folder)], capture_output=True, text=True, env=os.environ | dict(CRMLAB_MEMORY_LIMIT=MEMORY_LIMIT))
-    if done.returncode: raise SystemExit(f"{tool}: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
 def assert_same(folder: Path) -> None:
     "Raise AssertionError with the column in which the two answers differ."
     floor, ours = (pd.read_parquet(folder/f"{t}.parquet").sort_values(["segment", "band"]).reset_index(drop=True) for t in TOOLS)
@@ -111,10 +88,10 @@ def assert_same(folder: Path) -> None:
 
 
 def measure(size: str) -> dict:
-    file, runs = file_of(size), {t: [] for t in TOOLS}
+    file, runs = world.file_of("scrolls", str(world.count_of(size)), MAKE.replace("{events}", str(world.count_of(size))), MEMORY_LIMIT), {t: [] for t in TOOLS}
     with tempfile.TemporaryDirectory(dir=world.cache_folder()) as folder:
         for _ in range(ROUNDS):
-            for tool in runs: runs[tool].append(one(tool, file, Path(folder)))
+            for tool in runs: runs[tool].append(world.run(__file__, tool, file, folder, memory_limit=MEMORY_LIMIT))
         assert_same(Path(folder))
     middle = {t: {k: round(statistics.median(r[k] for r in made), 3) for k in ("cpu_s", "wall_s")} | dict(peak_mb=max(r["peak_mb"] for r in made), rows=made[0]["rows"]) for t, made in runs.items()}
     return dict(size=size, events=world.count_of(size), runs=ROUNDS, memory_limit=MEMORY_LIMIT, same_as_floor=True, cpu_ratio=round(middle["crmlab"]["cpu_s"]/middle["floor"]["cpu_s"], 3), **middle)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -81,13 +80,6 @@ def floor(shop: Path, folder: Path) -> dict:
 TOOLS = dict(floor=floor, crmlab=crmlab)
 
 
-def one(tool: str, shop: Path, folder: Path) -> dict:
-    "One run in a process of its own."
-    done = subprocess.run([sys.executable, str(Path(__file__).resolve()), tool, str(shop), str(folder)], capture_output=True, text=True, env=os.environ | dict(CRMLAB_MEMORY_LIMIT=MEMORY_LIMIT))
-    if done.returncode: raise SystemExit(f"{tool}: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
 def assert_same(folder: Path) -> int:
     "Raise AssertionError with the column in which the two answers differ; gives the number of rows compared."
     ours, theirs = pd.read_parquet(folder/"crmlab.parquet"), pd.read_parquet(folder/"floor.parquet")
@@ -105,9 +97,9 @@ def measure(size: str) -> dict:
     events = sum(f["rows"] for f in json.loads((shop/"manifest.json").read_text(encoding="utf-8"))["tables"]["events"])
     with tempfile.TemporaryDirectory(dir=world.cache_folder()) as temporary:
         folder = Path(temporary)
-        one("names", shop, folder)
+        world.run(__file__, "names", shop, folder, memory_limit=MEMORY_LIMIT)
         for _ in range(rounds(events)):
-            for tool in runs: runs[tool].append(one(tool, shop, folder))
+            for tool in runs: runs[tool].append(world.run(__file__, tool, shop, folder, memory_limit=MEMORY_LIMIT))
         compared = assert_same(folder)
     middle = {t: {k: round(statistics.median(r[k] for r in made), 3) for k in made[0]} for t, made in runs.items()}
     load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None

@@ -1,11 +1,7 @@
 "Click maps of every page, device and rank: CPU of crmlab against hand-written SQL looped over the same pages, maps compared cell by cell."
 from __future__ import annotations
 
-import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -17,18 +13,11 @@ HERE = Path(__file__).resolve().parent
 ROUNDS = 3
 
 
-def one(tool: str, shop: Path, folder: Path) -> dict:
-    "One run in a process of its own."
-    done = subprocess.run([sys.executable, str(HERE/"one_maps.py"), tool, str(shop), str(folder)], capture_output=True, text=True, env=os.environ | dict(CRMLAB_MEMORY_LIMIT="4GB"))
-    if done.returncode: raise SystemExit(f"{tool}: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
 def measure(size: str) -> dict:
     shop, runs = world.shop_of(size), dict(floor=[], crmlab=[])
     with tempfile.TemporaryDirectory(dir=world.cache_folder()) as folder:
         for _ in range(ROUNDS):
-            for tool in runs: runs[tool].append(one(tool, shop, Path(folder)))
+            for tool in runs: runs[tool].append(world.run(HERE/"one_maps.py", tool, shop, folder, memory_limit="4GB"))
         for i in range(runs["floor"][0]["maps"]):
             floor, ours = (agree.answer("heatmap", pd.read_parquet(Path(folder)/f"{tool}-{i}.parquet")) for tool in runs)
             agree.assert_same("heatmap", floor, ours, who="crmlab")

@@ -7,9 +7,7 @@ are every cell at the first of each month; phases are every change at its moment
 from __future__ import annotations
 
 import json
-import os
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 
@@ -25,20 +23,6 @@ MAKE = f"""COPY (
   FROM range({ORDERS}) r(i)) TO '{{file}}' (FORMAT parquet)"""
 
 
-def file_of_orders() -> Path:
-    "The cached Parquet file."
-    import duckdb
-    file = world.cache_folder()/"orders"/f"{CUSTOMERS}-{ORDERS}.parquet"
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        half = file.with_suffix(".part")
-        con = duckdb.connect(config=dict(memory_limit=MEMORY_LIMIT, temp_directory=str(file.parent/"spill")))
-        con.execute("SET TimeZone='UTC'")
-        con.execute(MAKE.format(file=half))
-        half.rename(file)
-    return file
-
-
 def segments(what: str, file: Path):
     "Rows per segment, and the last change of each."
     import narwhals.stable.v2 as nw
@@ -51,17 +35,10 @@ def segments(what: str, file: Path):
 WHAT = ("rfm_day", "rfm_months", "phases", "phases_own")
 
 
-def one(what: str, file: Path) -> dict:
-    "One run in a process of its own."
-    done = subprocess.run([sys.executable, str(Path(__file__).resolve()), what, str(file)], capture_output=True, text=True, env=os.environ | dict(CRMLAB_MEMORY_LIMIT=MEMORY_LIMIT))
-    if done.returncode: raise SystemExit(f"{what}: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
 def measure() -> dict:
-    file, runs = file_of_orders(), {w: [] for w in WHAT}
+    file, runs = world.file_of("orders", f"{CUSTOMERS}-{ORDERS}", MAKE, MEMORY_LIMIT), {w: [] for w in WHAT}
     for _ in range(ROUNDS):
-        for what in WHAT: runs[what].append(one(what, file))
+        for what in WHAT: runs[what].append(world.run(__file__, what, file, memory_limit=MEMORY_LIMIT))
     middle = {w: {k: round(statistics.median(r[k] for r in made), 3) for k in ("cpu_s", "wall_s")} | dict(peak_mb=max(r["peak_mb"] for r in made), changes=made[0]["changes"]) for w, made in runs.items()}
     return dict(customers=CUSTOMERS, orders=ORDERS, runs=ROUNDS, memory_limit=MEMORY_LIMIT, **middle)
 

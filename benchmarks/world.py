@@ -4,6 +4,7 @@ The folder is `BENCH_CACHE`, by default below the system's cache folder. Nothing
 """
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -43,6 +44,27 @@ def shop_of(events: str | int) -> Path:
         figures_of(path).write_text(made.stdout.strip().splitlines()[-1] + "\n", encoding="utf-8")
         half.rename(path)
     return path
+
+
+def file_of(folder: str, name: str, make: str, memory_limit: str) -> Path:
+    "The cached Parquet file that this SQL makes, with the place of its path as `{file}`; made on first use."
+    import duckdb
+    file = cache_folder()/folder/f"{name}.parquet"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        half = file.with_suffix(".part")
+        con = duckdb.connect(config=dict(memory_limit=memory_limit, temp_directory=str(file.parent/"spill")))
+        con.execute("SET TimeZone='UTC'")
+        con.execute(make.format(file=half))
+        half.rename(file)
+    return file
+
+
+def run(script: str | Path, *args, memory_limit: str) -> dict:
+    "What a script measures in a process of its own: the JSON of its last line."
+    done = subprocess.run([sys.executable, str(Path(script).resolve()), *map(str, args)], capture_output=True, text=True, env=os.environ | dict(CRMLAB_MEMORY_LIMIT=memory_limit))
+    if done.returncode: raise SystemExit(f"{Path(script).stem} {args[0]}: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def figures_of(shop: Path) -> Path:
