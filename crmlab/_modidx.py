@@ -1014,6 +1014,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                          'crmlab.measure.segments._rhythm': ('measure/segments.html#_rhythm', 'crmlab/measure/segments.py'),
                                          'crmlab.measure.segments._score': ('measure/segments.html#_score', 'crmlab/measure/segments.py'),
                                          'crmlab.measure.segments._seen': ('measure/segments.html#_seen', 'crmlab/measure/segments.py'),
+                                         'crmlab.measure.segments._shop_settings': ( 'measure/segments.html#_shop_settings',
+                                                                                     'crmlab/measure/segments.py'),
                                          'crmlab.measure.segments._span': ('measure/segments.html#_span', 'crmlab/measure/segments.py'),
                                          'crmlab.measure.segments._standing': ( 'measure/segments.html#_standing',
                                                                                 'crmlab/measure/segments.py'),

@@ -249,3 +249,8 @@ def test_people_are_those_of_the_definition(visits):
 def test_unknown_names_are_refused(small_shop):
     with pytest.raises(cl.CrmlabError, match="no table 'exposures'"): cl.experiment_users(cl.open_shop(small_shop), experiment="x", metrics="purchase")
     with pytest.raises(cl.CrmlabError, match="covariates= is not available"): cl.experiment_users(cl.open_shop(small_shop), experiment="x", metrics="purchase", covariates=["n"])
+
+
+def test_a_column_of_amounts_is_no_segment():
+    people = pd.DataFrame(dict(arm=["A", "B"]*600, visit=[0, 1, 1]*400, spent=np.arange(1200.)))
+    with pytest.raises(cl.CrmlabError, match="column 'spent' has 1,200 values, at most 500"): cl.ab_test(people, arm="arm", metric="visit", control="A", by="spent")

@@ -117,3 +117,12 @@ def test_texts_and_plots_in_both_languages():
     result.plot_exits("/item")
     with pytest.raises(cl.CrmlabError, match="no exit of known depth on page '/nowhere'"): result.plot_exits("/nowhere")
     plt.close("all")
+
+
+def test_a_page_view_keeps_its_page_when_something_else_happens_at_that_moment():
+    at = lambda s: START + pd.Timedelta(seconds=s)
+    visit = [(0, "page_view", "/"), (5, "page_view", "/list"), (5, "add_to_cart", "/item"), (9, "page_view", "/z")]
+    e = pd.DataFrame([dict(visitor_id=f"b{i}", user_id=f"u{i}", ts=at(s), event=k, page=p, device="desktop", pageview_id=f"{i}{s}") for i in range(12) for s, k, p in visit])
+    found = pages(e, strata=(), page=["/", "/list", "/z"]).frame.set_index("page")
+    assert found.views.to_dict() == {"/": 12, "/list": 12, "/z": 12}
+    assert "view:/item" not in set(cl.behaviours(e, by=None, strata=()).to_pandas().behaviour)

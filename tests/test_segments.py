@@ -246,3 +246,23 @@ def test_online_retail_counts_returns_as_money_and_not_as_orders(data, monkeypat
     ours = cells.set_index("user_id").monetary
     assert set(ours.index) <= set(buyers) and len(ours) >= .98*len(buyers)
     assert np.allclose(ours, money.reindex(ours.index))
+
+
+def test_cells_of_another_day_are_refused():
+    made = rfm(table_of_orders([(0, 10, 0, "valid", 5000, None), (1, 20, 0, "valid", 9000, None)]), as_of="2024-03-01")
+    for ask in (lambda: rfm_map(made, day="2024-09-01"), lambda: segment_counts(made, days=["2024-03-01", "2024-09-01"])):
+        with pytest.raises(cl.CrmlabError, match="were not looked at on 2024-09-01"): ask()
+
+
+def test_orders_of_a_shop_know_its_zone_and_currency(tmp_path):
+    new_shop(tmp_path/"s", timezone="America/New_York", currency="USD")
+    commit(tmp_path/"s", dict(orders=connection().from_df(table_of_orders([(0, 10, 0, "valid", 50, None), (0, 40, 0, "valid", 90, None)]).assign(currency="USD"))), kind="test")
+    shop = cl.open_shop(tmp_path/"s")
+    of_table, of_shop = (rfm(x, as_of="2024-03-01") for x in (shop.orders, shop))
+    assert of_table.meta["timezone"] == "America/New_York" and of_table.meta["currency"] == "USD" and of_table.meta["arguments"]["cuts"] == of_shop.meta["arguments"]["cuts"]
+    pd.testing.assert_frame_equal(in_order(of_table), in_order(of_shop))
+
+
+@pytest.mark.parametrize("name", ["visit_no", "visit_start_us", "depth", "", 3])
+def test_tags_with_names_of_columns_of_visits_are_refused(shop, name):
+    with pytest.raises(cl.CrmlabError, match="tag"): cl.open_shop(shop).tag(pd.DataFrame(dict(user_id=["u1"], segment=["a"])), name=name)

@@ -102,3 +102,7 @@ def test_sentences_and_plots(lang, monkeypatch):
             warnings.simplefilter("error")
             result.plot().figure.canvas.draw()
         plt.close("all")
+
+
+def test_nobody_is_watched_beyond_the_data(shop):
+    with pytest.raises(cl.CrmlabError, match="nobody was watched until 2090-01-01"): cl.time_to(shop, "order", "order:2", until="2090-01-01")

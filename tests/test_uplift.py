@@ -272,3 +272,11 @@ def test_an_untrusted_fit_falls_back_on_nuts(monkeypatch):
     assert result.meta["method"] == "nuts" and result.meta["trusted"] and "PyMC" in result.text("en")
     monkeypatch.undo()
     assert (result.frame.est - uplift(counts(USUAL), **asked).frame.est).abs().max() < .002
+
+
+def test_segments_of_one_name_are_refused_and_so_is_a_rule_from_nobody():
+    pairs = [("x · y", "z"), ("x", "y · z")]
+    two = pd.DataFrame([dict(arm=a, p=p, q=q, n=300, successes=k) for a, k in (("A", 20), ("B", 40)) for p, q in pairs])
+    with pytest.raises(cl.CrmlabError, match="would both be called 'x · y · z'"): uplift(two, **asked | dict(by=["p", "q"]))
+    few = counts([("A", "x", 5, 0), ("A", "y", 5, 0), ("B", "x", 5, 4), ("B", "y", 5, 5)])
+    with pytest.raises(cl.CrmlabError, match="no segment of by=.* has 10 people both in the control"): uplift(few, **asked)

@@ -131,6 +131,8 @@ def _line(r, base, test):
 def trial_decision(
     test:ABTest,   # of everyone, one metric
     high:bool,     # whether more is better
+    *,
+    cost=None,     # of the treatment; the decision does not know it, and says so
 ) -> tuple:        # parts
     "The decision, and at most three sentences why."
     control, key, arms = test.meta["arguments"]["control"], trial_verdict(test, high), _ranked(test, high)
@@ -138,7 +140,7 @@ def trial_decision(
     lines = [word("report.experiment.broken_why", p=f"{test.meta['sample_ratio']['p']:.2g}")] if key == "broken" else []
     lines += [_line(r, base, test) for r in arms.itertuples()]
     best = arms.arm[0] if len(arms) else control
-    return (conclusion_box(lines[:3], decision=word(f"report.experiment.decision.{key}", arm=best, control=control), basis=word("report.experiment.basis")),)
+    return (conclusion_box(lines[:3], decision=word(f"report.experiment.decision.{key}", arm=best, control=control), basis=word("visits.space").join([word("report.experiment.basis"), *[word("report.experiment.without_cost")]*(cost is not None)])),)
 
 # %% ../../nbs/deliver/53d_trials.ipynb #84343f35
 def trial_split(

@@ -51,7 +51,7 @@ def _sum_counts(lazy, arm, by):
     return rows.groupby(["_arm", "_segment"], as_index=False, dropna=False)[["n", "successes"]].sum()
 
 # %% ../../nbs/infer/43_experiment.ipynb #abdf1902
-_MOST_ARMS = 50
+_MOST_ARMS, _MOST_SEGMENTS = 50, 500
 
 def counts_of(
     users,               # rows or counts, see `ab_test`
@@ -70,6 +70,7 @@ def counts_of(
     if not len(counts): raise CrmlabError("ab_test: the table has no people; check the filter before it")
     if counts._arm.isna().any(): raise CrmlabError(f"ab_test: {int(counts.n[counts._arm.isna()].sum()):,} people have no {arm!r}; leave them out only if they were never assigned")
     if not given: _refuse_rows(counts, metric)
+    if counts._segment.nunique() > _MOST_SEGMENTS: raise CrmlabError(f"ab_test: column {by!r} has {counts._segment.nunique():,} values, at most {_MOST_SEGMENTS:,} segments are compared; take a column with fewer, such as bands")
     counts = pd.DataFrame(dict(arm=counts._arm.astype(str), segment=counts._segment.fillna(UNKNOWN).astype(str), n=counts.n.astype(int), successes=counts.successes.astype(int)))
     arms = sorted(set(counts.arm), key=lambda a: (a != control, a))
     if control not in arms: raise CrmlabError(f"ab_test: control={control!r} is not an arm; {suggest(control, arms)}" if len(arms) <= _MOST_ARMS else f"ab_test: column {arm!r} has {len(arms):,} values, none of them {control!r}; give the column of the arm")

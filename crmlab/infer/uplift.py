@@ -92,8 +92,9 @@ def _data(users, arm, metric, control, by):
     keys = pd.DataFrame({c: sums[f"_by{k}"].map(_plain) for k, c in enumerate(by)}, dtype=object)
     label = keys.astype(str).agg(" · ".join, axis=1)
     order = sorted(set(zip(*(keys[c] for c in by), label)), key=lambda row: [(v == UNKNOWN, isinstance(v, str), v) for v in row])
-    if len(order) > _MOST_SEGMENTS: raise CrmlabError(f"uplift: by={by} makes {len(order):,} segments, at most {_MOST_SEGMENTS:,}; take coarser columns")
     index = [row[-1] for row in order]
+    if len(set(index)) < len(index): raise CrmlabError(f"uplift: two segments of by={by} would both be called {next(n for n in index if index.count(n) > 1)!r}; give their values names without ' · '")
+    if len(order) > _MOST_SEGMENTS: raise CrmlabError(f"uplift: by={by} makes {len(order):,} segments, at most {_MOST_SEGMENTS:,}; take coarser columns")
     wide = sums.assign(_arm=sums._arm.map(_plain).astype(str), _segment=label).groupby(["_segment", "_arm"]).agg(n=("n", "sum"), total=("total", "sum"), squares=("squares", "sum"), least=("least", "min"), most=("most", "max"))
     cell = {c: wide[c].unstack().reindex(index=index, columns=arms).to_numpy(float) for c in wide}
     segments = pd.DataFrame(dict(segment=index)) if by == ["segment"] else pd.DataFrame([row[-1:] + row[:-1] for row in order], columns=["segment", *by])
@@ -313,6 +314,7 @@ def uplift(
     cells, segments = _cells(kind, data.sums), data.segments
     posterior, trust = _estimated(cells, seed)
     frame, enough = _frame(data, cells, posterior, kind, prob, settings().min_users)
+    if not enough.any(): raise CrmlabError(f"uplift: no segment of by={by} has {settings().min_users} people both in the control and in another arm; take coarser columns, or wait for more people")
     known = ~(segments[by] == UNKNOWN).any(axis=1).to_numpy()[:, None]   # who has no value cannot be addressed by it
     candidate = np.hstack([enough.any(1, keepdims=True), enough]) & known
     gain, rule, best = gain_table(posterior, cells, shares=shares, value=worth, cost=costs, candidate=candidate, prob=prob, seed=seed)

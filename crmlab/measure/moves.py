@@ -18,7 +18,7 @@ from .segments import midnights
 # %% auto #0
 __all__ = ['NEW', 'SegmentCounts', 'segment_counts', 'Moves', 'rfm_moves', 'RfmMap', 'rfm_map']
 
-# %% ../../nbs/measure/34d_moves.ipynb #5b8493ea
+# %% ../../nbs/measure/34d_moves.ipynb #cc176b48
 def _days_of(table, days):
     "Local days looked at: those given, those the table was made for, else the first of every month it covers."
     days = table.meta.get("arguments", {}).get("as_of") if days is None else ([days] if np.isscalar(days) or hasattr(days, "year") else days)
@@ -29,6 +29,9 @@ def _days_of(table, days):
         days = pd.date_range(first.replace(day=1) + pd.DateOffset(months=1), last, freq="MS")
     try: days = pd.DatetimeIndex(sorted({pd.Timestamp(d).normalize() for d in days}))
     except (ValueError, TypeError) as e: raise CrmlabError(f"days={days!r} are no days ({e}); write them like ['2026-01-01']") from None
+    looked = table.meta.get("arguments", {}).get("as_of")
+    odd = [d for d in days if looked and f"{d:%Y-%m-%d}" not in looked]
+    if odd: raise CrmlabError(f"the cells were not looked at on {odd[0]:%Y-%m-%d}, so they would be those of an earlier day; make them with rfm(shop, as_of='{odd[0]:%Y-%m-%d}')")
     if not len(days): raise CrmlabError("the segments cover no first of a month; give the days to look at, such as days=['2026-01-15']")
     return days, [round(t.timestamp())*10**6 for t in midnights(days, zone)]
 
@@ -43,6 +46,7 @@ def _looked_at(table, moments, of):
     rows = settled(rows.filter((nw.col("_next") != nw.col("k")).fill_null(True)).select("user_id", "valid_from_us", "k", segment=nw.col(of).cast(nw.String)))
     return rows.with_columns(before=over("segment", 1))
 
+# %% ../../nbs/measure/34d_moves.ipynb #ff4e42b3
 NEW = "new"   # the former segment of somebody who had none
 
 def _flows(table, days, of):

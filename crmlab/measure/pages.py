@@ -58,7 +58,7 @@ def _sums(people, keys):
     c, sums = nw.col, {n: nw.col(n).sum() for n in (*_LANDINGS, *_VIEWS)}
     for name, (y, x) in PAGE_METRICS.items():
         sums |= {f"{name}_yy": (c(y)*c(y)).sum(), f"{name}_xy": (c(x)*c(y)).sum(), f"{name}_xx": (c(x)*c(x)).sum(), f"{name}_users": (c(x) > 0).cast(nw.Int64).sum()}
-    return collect(people.group_by(*keys).agg(users=nw.len(), **sums))
+    return collect(people.group_by(*keys).agg(users=nw.len().cast(nw.Int64), **sums))
 
 # %% ../../nbs/measure/30f_pages.ipynb #2439d7e2
 def _levels(sums, prob):
@@ -86,7 +86,7 @@ def _exits(viewed, keys, prob):
     people = ends.group_by(*keys, "cluster", "band").agg(y=nw.len().cast(nw.Float64)).join(total, on=[*keys, "cluster"])
     y, x = c("y"), c("x")
     some = collect(people.group_by(*keys, "band").agg(y=y.sum(), yy=(y*y).sum(), xy=(x*y).sum()))
-    all_ = collect(total.group_by(*keys).agg(x=x.sum(), xx=(x*x).sum(), users=nw.len()))
+    all_ = collect(total.group_by(*keys).agg(x=x.sum(), xx=(x*x).sum(), users=nw.len().cast(nw.Int64)))
     frame = all_.merge(pd.DataFrame(dict(band=range(BANDS))), how="cross").merge(some, on=[*keys, "band"], how="left").fillna(dict(y=0., yy=0., xy=0.))
     frame = pd.concat([frame[[*keys, "band"]].assign(top=frame.band/BANDS, bottom=(frame.band + 1)/BANDS, n=frame.y.astype(int)), share_interval(frame, prob=prob), frame.users], axis=1)
     return frame.sort_values([*keys, "band"], ignore_index=True)

@@ -123,7 +123,7 @@ def viewed_pages(
 ) -> nw.LazyFrame:         # visitor_id, visit_no, page, device, bottom (px), depth (0–1), dwell (s), left (the visit's last page view); computed
     "One row per page view, with what the time until the next one tells."
     c = nw.col
-    views = rows.group_by(*VISIT, "view").agg(page=earliest("page"), device=earliest("device"), ts_us=c("ts_us").min(), visit_end_us=c("visit_end_us").max(),
+    views = rows.group_by(*VISIT, "view").agg(page=timed("min", c("opened_us") + ERA)(c("page")), device=earliest("device"), ts_us=c("ts_us").min(), visit_end_us=c("visit_end_us").max(),
         opened_us=c("opened_us").min(), bottom=c("bottom").max(), page_h=c("page_h").max()).filter(~c("opened_us").is_null())
     views = views.with_columns(later_us=c("ts_us").shift(-1).over(*VISIT, order_by=["ts_us", "view"]))
     depth = nw.when(c("page_h") > 0).then(c("bottom")/c("page_h"))

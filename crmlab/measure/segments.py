@@ -89,12 +89,17 @@ def _checked_cuts(given):
         if not rising(list(value)): raise CrmlabError(f"rfm: cut points {letter}={value!r} do not rise from above 0; write them like {letter}=[30, 90, 180, 365]")
     return {letter: tuple(value) for letter, value in given.items()}
 
+def _shop_settings(orders):
+    "Settings of the shop that the orders come from, None for a table of one's own."
+    return orders.settings if isinstance(orders, Shop) else getattr(orders, "meta", {}).get("settings")
+
 def _cuts_of(orders, cuts, preset):
     "Cut points in force: those given, else the preset asked for, else the shop's, else the preset for shops where customers come back as they like."
-    own = dict(orders.settings.rfm) if isinstance(orders, Shop) and preset is None else {}
+    shop = _shop_settings(orders)
+    own = dict(shop.rfm) if shop and preset is None else {}
     preset = preset or own.pop("preset", "repeat")
     if preset not in RFM_PRESETS: raise CrmlabError(f"rfm: no preset {preset!r}; {suggest(preset, RFM_PRESETS)}")
-    currency = orders.settings.currency if isinstance(orders, Shop) else settings().currency
+    currency = (shop or settings()).currency
     base = {k: v for k,v in RFM_PRESETS[preset].items() if k != "m" or currency == "JPY"}   # yen say nothing of other money
     return {"m": ()} | base | _checked_cuts(own) | _checked_cuts(cuts or {})
 
@@ -170,7 +175,7 @@ def _equal_shares(rows, parts, day, first, timezone):
 # %% ../../nbs/measure/34_segments.ipynb #f0647e0e
 def _span(orders):
     "Time zone, the first and last local day of the data, and its last moment (µs)."
-    zone = orders.settings.timezone if isinstance(orders, Shop) else settings().timezone
+    zone = (_shop_settings(orders) or settings()).timezone
     first, until = collect(table_of(orders, "orders").filter(nw.col("status") == "valid").select(first=nw.col("ts_us").min())).iloc[0, 0], known_until(orders)
     if pd.isna(first): raise CrmlabError("the table holds no valid order; check the column status: orders that count are 'valid'")
     day = lambda us: pd.Timestamp(us, unit="us", tz="UTC").tz_convert(ZoneInfo(zone)).normalize().tz_localize(None)
@@ -208,7 +213,7 @@ def rfm(
 
 def _facts(orders, zone):
     "What later steps need to know of a table of segments: nobody is in two at once."
-    own = orders.settings if isinstance(orders, Shop) else None
+    own = _shop_settings(orders)
     return dict(disjoint=True, timezone=zone, money=money_rule(own.money if own else {}), currency=(own or settings()).currency)
 
 # %% ../../nbs/measure/34_segments.ipynb #39a1668d

@@ -62,13 +62,13 @@ def followed_until(
     tables:set,        # names of the tables that are looked at
 ) -> int:              # µs, UTC: the end of that day
     "When the watch ends; raises `CrmlabError` on what is no day."
-    if until is None:
-        last = [collect(table.select(t=nw.col("ts_us").max())).t[0] for table in (events_of(shop)[0] if t == "events" else table_of(shop, t) for t in sorted(tables))]
-        if any(pd.isna(t) for t in last): raise CrmlabError("time_to: a table has no rows, so nobody was watched; import data first")
-        day = pd.Timestamp(int(min(last)), unit="us", tz="UTC").tz_convert(_zone(shop)).date()
-    else:
+    last = [collect(table.select(t=nw.col("ts_us").max())).t[0] for table in (events_of(shop)[0] if t == "events" else table_of(shop, t) for t in sorted(tables))]
+    if any(pd.isna(t) for t in last): raise CrmlabError("time_to: a table has no rows, so nobody was watched; import data first")
+    day = end = pd.Timestamp(int(min(last)), unit="us", tz="UTC").tz_convert(_zone(shop)).date()
+    if until is not None:
         try: day = date.fromisoformat(str(until)) + timedelta(days=1)
         except ValueError: raise CrmlabError(f"time_to: until={until!r} is not a day; write it as 2026-06-30") from None
+        if day > end + timedelta(days=1): raise CrmlabError(f"time_to: the data end on {end}, nobody was watched until {until}; take that day or an earlier one")
     return pd.Timestamp(day).tz_localize(_zone(shop)).value//1000
 
 # %% ../../nbs/measure/33d_time_to.ipynb #f34599d6

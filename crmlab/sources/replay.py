@@ -261,7 +261,7 @@ def _page_namer(rules):
     "A function from addresses to pages, by the shop's own rules; each address is asked once."
     known, query = {}, f"SELECT {page_sql('url', rules)} FROM (SELECT CAST(? AS VARCHAR) AS url)"
     def page_of(href):
-        if href not in known: known[href] = connection().execute(query, [href]).fetchone()[0]
+        if href not in known: known[href] = connection().execute(query, [href]).fetchall()[0][0]   # to its end: an unread result would block what comes next
         return known[href]
     return page_of
 

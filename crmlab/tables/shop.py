@@ -73,9 +73,13 @@ def _attribute_values(lazy, name):
     if name not in have: raise CrmlabError(f"no attribute {name!r} in this shop; {suggest(name, have)}")
     return lazy.filter(nw.col("attribute") == name).select("user_id", "valid_from_us", nw.col("value").alias(name))
 
+_MADE = {"visit_no", "visit_start", "visit_start_us", "visit_end_us", "visit_start_local", "ts_us", "ts_local", "start", "start_local", "depth", "dwell", "landing", "exit", "converted", "first_view_exit", "pages"}   # columns of visits
+
 def _tag(shop, attribute, name):
     "Name and values of a tag; a name that is taken would give one column two meanings."
     name = attribute if isinstance(attribute, str) else name
+    if not isinstance(name, str) or not name: raise CrmlabError(f"tag name={name!r}: give the name of a column as text")
+    if name in _MADE: raise CrmlabError(f"{name!r} is what crmlab calls a column of visits; give the tag another name: tag(…, name='…')")
     if name in [t for t,_ in shop.tags]: raise CrmlabError(f"this shop is tagged with {name!r} already; give the second tag a name of its own: tag(…, name='…')")
     columns = {t: {c.name for c in TABLES[t].columns} for t in shop.tables}
     taken = next((t for t,have in columns.items() if "user_id" in have and have & {"ts", "sent_at"} and name in have), None)
@@ -116,7 +120,7 @@ def _make_table(shop, name):
     "A table of a shop from its live files: by the shop's money rule, with persons, visits and tags."
     lazy = _stored(shop, name)
     if name == "events": lazy = with_visits(lazy, found=shop.find_visits())
-    return Table(with_tags(lazy, shop), name, dict(tags=[t for t,_ in shop.tags]), shop.fingerprint)
+    return Table(with_tags(lazy, shop), name, dict(tags=[t for t,_ in shop.tags], settings=shop.settings), shop.fingerprint)
 
 def _stored(shop, name):
     "Rows of a table as stored: by the shop's money rule, with persons."
