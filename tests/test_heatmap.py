@@ -142,6 +142,8 @@ def test_where_nobody_told_how_far_they_scrolled_only_the_first_screen_is_known(
     assert heat.frame[heat.frame.y0 >= fold][[value, "lo", "hi"]].isna().all(axis=None) and "no event has scroll_y" in heat.meta["note"]
     assert heat.frame[heat.frame.y0 < fold][value].notna().all() == (kind != "attention")
     if kind == "click": assert cl.heatmap(e, page="/", of="visit").frame.rate.notna().all()
+    still = cl.heatmap(e.assign(scroll_y=0.), page="/", kind=kind, grid=(10, 100))   # told, and nobody scrolled: that is known
+    assert "note" not in still.meta and still.frame[still.frame.y0 < fold][value].notna().all()
 
 
 @pytest.mark.parametrize("kind", ["click", "move", "scroll", "attention"])

@@ -31,7 +31,7 @@ def _page_rows(events, page, device, by, during, who):
     here = nw.all_horizontal(nw.col("page") == page, nw.col("device") == device, *during, ignore_nulls=False).fill_null(False)
     marks, flag = _marks(here), lambda e: e.cast(nw.Int64)
     size = lambda column: (nw.when(here).then(positive(column)), "max")
-    keep = dict(events=(flag(here), "count"), scrolls=(nw.when(here).then(nw.col("scroll_y")), "count"), lacks=(flag(here & (nw.col("scroll_y").is_null() | marks["view"].is_null())), "count"),
+    keep = dict(events=(flag(here), "count"), scrolls=(flag(here & ~nw.col("scroll_y").is_null()), "count"), lacks=(flag(here & (nw.col("scroll_y").is_null() | marks["view"].is_null())), "count"),
                 view=size("viewport_h"), page_w=size("page_w"), page_h=size("page_h"))
     visits, rows = gathered_visits(events, who=who, keep=keep, chosen=([~nw.col("page").is_null()], marks), by=by, needs=("device", "scroll_y", "viewport_h"))
     visits = settled(visits.filter(nw.col("events") > 0).select(*VISIT, "segment", "cluster", *keep))

@@ -61,7 +61,7 @@ def _seen_row(height, page_h):
 
 def _page_visits(events, where, by, kind, height, page_h):
     "(Visits of a page with the deepest row seen and the window; its actions with their visit, or None)."
-    keep = dict(seen=(_seen_row(height, page_h), "max"), scrolls=(nw.col("scroll_y"), "count"), view=(positive("viewport_h"), "max"), page_w=(nw.col("page_w"), "max"), page_h=(nw.col("page_h"), "max"))
+    keep = dict(seen=(_seen_row(height, page_h), "max"), scrolls=((~nw.col("scroll_y").is_null()).cast(nw.Int64), "count"), view=(positive("viewport_h"), "max"), page_w=(nw.col("page_w"), "max"), page_h=(nw.col("page_h"), "max"))
     chosen = ([nw.col("event").is_in(ACTIONS[kind])], {c: nw.col(c) for c in _POINT}) if kind in ACTIONS else None
     visits, points = gathered_visits(events, who="heatmap", keep=keep, where=where, chosen=chosen, by=by, needs=("device", "x", "y") if chosen else ("device",))
     return settled(visits.select(*VISIT, "segment", "cluster", *keep)), points
