@@ -88,6 +88,13 @@ def key_of_pseudonyms(tmp_path_factory):
     os.environ["CRMLAB_KEY_FILE"] = str(tmp_path_factory.mktemp("key")/"pseudonym.key")
 
 
+@pytest.fixture(autouse=True)
+def no_figure_stays_open():
+    "Figures of one test are closed before the next; otherwise it depends on the order of files whether matplotlib warns."
+    yield
+    if "matplotlib.pyplot" in sys.modules: sys.modules["matplotlib.pyplot"].close("all")
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     "Folder of the public data sets; mark the test with `@pytest.mark.data(…)` too."
