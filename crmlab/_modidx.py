@@ -1165,6 +1165,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                             'crmlab/measure/transitions.py'),
                                             'crmlab.measure.transitions.journey_rows': ( 'measure/transitions.html#journey_rows',
                                                                                          'crmlab/measure/transitions.py'),
+                                            'crmlab.measure.transitions.meta_of_pair': ( 'measure/transitions.html#meta_of_pair',
+                                                                                         'crmlab/measure/transitions.py'),
                                             'crmlab.measure.transitions.person_sums': ( 'measure/transitions.html#person_sums',
                                                                                         'crmlab/measure/transitions.py'),
                                             'crmlab.measure.transitions.share_differences': ( 'measure/transitions.html#share_differences',

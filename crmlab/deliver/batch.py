@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 import pandas as pd
 from ..core import CrmlabError, settings, suggest
-from .report import check_parameters, report, report_files, source_of
+from .report import Source, check_parameters, report, report_files, source_of
 
 # %% auto #0
 __all__ = ['Job', 'batch']
@@ -45,6 +45,7 @@ class Job(NamedTuple):
     lang:str
     out:Path        # folder
     params:dict
+    source:Source   # what the shop turned out to be
 
 def _languages(path, given):
     named = [given] if isinstance(given, str) else given
@@ -62,9 +63,11 @@ def _jobs(path):
         for key in ("template", "shop"):
             if not isinstance(given.get(key), str): raise CrmlabError(f"{path}: a report needs {key}, as text; write lines such as {_EXAMPLE}")
         if not isinstance(given["params"], dict): raise CrmlabError(f"{path}: params={given['params']!r}; write them as {{by: rank}}")
-        try: check_parameters(given["template"], given["params"]), source_of(given["shop"])
+        try:
+            check_parameters(given["template"], given["params"])
+            source = source_of(given["shop"])
         except CrmlabError as e: raise CrmlabError(f"{path}: {e}") from e
-        jobs += [Job(path, given["template"], given["shop"], lang, Path(given["out"]), given["params"]) for lang in _languages(path, given["lang"])]
+        jobs += [Job(path, given["template"], given["shop"], lang, Path(given["out"]), given["params"], source) for lang in _languages(path, given["lang"])]
     return jobs
 
 # %% ../../nbs/deliver/54b_batch.ipynb #9f9850b9
@@ -72,7 +75,7 @@ def _refuse_twice(jobs):
     "Raise `CrmlabError` when two jobs write one file."
     taken = {}
     for job in jobs:
-        place = job.out/report_files(job.template, source_of(job.shop), job.lang).html
+        place = job.out/report_files(job.template, job.source, job.lang).html
         if place in taken: raise CrmlabError(f"{job.file}: {place} would be written twice (also by {taken[place]}); give one of the two another out")
         taken[place] = job.file
 

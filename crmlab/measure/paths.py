@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 import numpy as np, pandas as pd
 import narwhals.stable.v2 as nw
-from ..core import CrmlabError, Result, interval_width, provenance, settings, show_interval, suggest, word
+from ..core import CrmlabError, Result, interval_width, provenance, settings, show_interval, word
 from ..tables.engine import Table, collect, settled
 from .visits import described, segment_name, share_interval
-from .transitions import frequent_states, journey_rows, person_sums, share_differences, state_name
+from .transitions import frequent_states, journey_rows, meta_of_pair, person_sums, share_differences, state_name
 
 # %% auto #0
 __all__ = ['ARROW', 'path_name', 'PathDifference', 'Paths', 'paths']
@@ -146,12 +146,10 @@ class Paths(Result):
 
     def difference(self, *, a:str, b:str) -> PathDifference:
         "Paths of segment b less those of a; raises `CrmlabError` on an unknown segment."
-        for s in (a, b):
-            if s not in self.meta["segments"]: raise CrmlabError(f"paths: no segment {s!r}; {suggest(s, self.meta['segments'])}")
-        if a == b: raise CrmlabError(f"paths: a and b are both {a!r}; name two segments")
+        meta = meta_of_pair(self, "paths", a, b)
         made = _spelled(share_differences(self.people.lazy(), self.visits.lazy(), "path", a=a, b=b, prob=self.meta["prob"]), self.meta["states"])
         made = made.assign(length=[p.count(ARROW) for p in made.path]).sort_values(["p", "length", "path"], ascending=[True, False, True], ignore_index=True).drop(columns="length")
-        return PathDifference(made, self.meta | dict(arguments=self.meta["arguments"] | dict(a=a, b=b)))
+        return PathDifference(made, meta)
 
 # %% ../../nbs/measure/33c_paths.ipynb #b7ff5973
 def paths(

@@ -19,7 +19,7 @@ from .journey import q_values
 
 # %% auto #0
 __all__ = ['ENTRY', 'EXIT', 'OTHER', 'ANY', 'state_of', 'frequent_states', 'journey_rows', 'person_sums', 'share_differences',
-           'state_name', 'TransitionDifference', 'Transitions', 'transitions']
+           'state_name', 'meta_of_pair', 'TransitionDifference', 'Transitions', 'transitions']
 
 # %% ../../nbs/measure/33b_transitions.ipynb #164a3265
 ENTRY, EXIT, OTHER, ANY = "(entry)", "(exit)", "(other)", "(any)"
@@ -265,6 +265,17 @@ def _read_difference(result, lang):
     return word("visits.space", lang).join([head, *rows])
 
 # %% ../../nbs/measure/33b_transitions.ipynb #2b6e4262
+def meta_of_pair(
+    result:Result,      # with .meta from `described`
+    who:str,            # the function that asks, for messages
+    a:str, b:str,       # segments
+) -> dict:              # .meta of their difference
+    "Facts about the difference of two segments; raises `CrmlabError` unless both are segments of the result."
+    for s in (a, b):
+        if s not in result.meta["segments"]: raise CrmlabError(f"{who}: no segment {s!r}; {suggest(s, result.meta['segments'])}")
+    if a == b: raise CrmlabError(f"{who}: a and b are both {a!r}; name two segments")
+    return result.meta | dict(arguments=result.meta["arguments"] | dict(a=a, b=b))
+
 @dataclass(frozen=True, eq=False)
 class TransitionDifference(Result):
     "Differences of two segments, move by move: source, target, a, b (shares of those who leave the source), x_a, x_b (leaving it), users_a, users_b, est (b − a), lo, hi, p, q, flagged."
@@ -300,10 +311,7 @@ class Transitions(Result):
 
     def difference(self, *, a:str, b:str) -> TransitionDifference:
         "Moves of segment b less those of a; raises `CrmlabError` on an unknown segment."
-        for s in (a, b):
-            if s not in self.meta["segments"]: raise CrmlabError(f"transitions: no segment {s!r}; {suggest(s, self.meta['segments'])}")
-        if a == b: raise CrmlabError(f"transitions: a and b are both {a!r}; name two segments")
-        people, meta = self.people.lazy(), self.meta | dict(arguments=self.meta["arguments"] | dict(a=a, b=b))
+        people, meta = self.people.lazy(), meta_of_pair(self, "transitions", a, b)
         return TransitionDifference(_named(share_differences(people, _left(people), "source", "target", per=("source",), a=a, b=b, prob=self.meta["prob"]), self.meta["states"]), meta)
 
 # %% ../../nbs/measure/33b_transitions.ipynb #fb4e41f1
