@@ -20,6 +20,13 @@ import duckdb
 
 GAP = 30*60*10**6   # µs of silence that end a visit
 
+# of each event of a visitor with two members: where its stretch began, and who was known before it, and when
+KNOWN = """  known AS (
+    SELECT *, max(CASE WHEN begins THEN rn END) OVER w AS begin_rn,
+      last_value(user_id IGNORE NULLS) OVER (w ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS user_before,
+      max(CASE WHEN user_id IS NOT NULL THEN rn END) OVER (w ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS user_rn
+    FROM begun WINDOW w AS (PARTITION BY visitor_id ORDER BY rn)),"""
+
 
 def files_of(shop: Path, table: str) -> str:
     "The live files of a table as an SQL list."
@@ -61,11 +68,7 @@ def visits(shop: Path, payload: str, found: str, united: str, *, having: str = "
   begun AS (
     SELECT * EXCLUDE (us_before, session_id, session_before),
       us_before IS NULL OR us - us_before > {GAP} OR coalesce(session_id <> session_before, false) AS begins FROM ordered),
-  known AS (
-    SELECT *, max(CASE WHEN begins THEN rn END) OVER w AS begin_rn,
-      last_value(user_id IGNORE NULLS) OVER (w ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS user_before,
-      max(CASE WHEN user_id IS NOT NULL THEN rn END) OVER (w ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS user_rn
-    FROM begun WINDOW w AS (PARTITION BY visitor_id ORDER BY rn)),
+{KNOWN}
   walked AS (
     SELECT *, sum(CASE WHEN begins OR (user_id <> user_before AND user_rn >= begin_rn) THEN 1 ELSE 0 END) OVER (PARTITION BY visitor_id ORDER BY rn) AS visit_no
     FROM known),

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 import pandas as pd
-from floor import GAP, TAGGED, files_of, ranks
+from floor import GAP, KNOWN, TAGGED, files_of, ranks
 
 TECHNICAL = ("page_view", "page_ping", "page_leave", "identify", "Experiment Viewed", "click", "scroll", "mouse_move", "input", "resize", "mouse_down", "mouse_up", "dbl_click",
              "context_menu", "focus", "blur", "touch_start", "touch_move", "touch_end", "touch_cancel", "touch_departed")
@@ -52,11 +52,7 @@ def rows(shop: Path) -> list:
     SELECT *, row_number() OVER w AS rn, lag(us) OVER w AS us_before, lag(session_id) OVER w AS session_before
     FROM events WINDOW w AS (PARTITION BY visitor_id ORDER BY us, event_id)),
   begun AS (SELECT *, us_before IS NULL OR us - us_before > {GAP} OR coalesce(session_id <> session_before, false) AS begins FROM ordered),
-  known AS (
-    SELECT *, max(CASE WHEN begins THEN rn END) OVER w AS begin_rn,
-      last_value(user_id IGNORE NULLS) OVER (w ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS user_before,
-      max(CASE WHEN user_id IS NOT NULL THEN rn END) OVER (w ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS user_rn
-    FROM begun WINDOW w AS (PARTITION BY visitor_id ORDER BY rn)),
+{KNOWN}
   walked AS (
     SELECT *, CAST(sum(CASE WHEN begins OR (user_id <> user_before AND user_rn >= begin_rn) THEN 1 ELSE 0 END) OVER (PARTITION BY visitor_id ORDER BY rn) AS INT) AS visit_no FROM known)
   SELECT visitor_id, visit_no, high, {VIEW}, us, last, opened, act, scrolled, bottom, page_h, n, value FROM stretched JOIN numbered USING (visitor_id, stretch) WHERE simple
