@@ -31,7 +31,7 @@ _MODULE_OF = {
     "forms": "measure.forms", "profile": "measure.forms", "after_message": "measure.forms", "phase_behaviours": "measure.journey_map", "journey_map": "measure.journey_map",
     "rfm": "measure.segments", "purchase_phases": "measure.segments", "segment_where": "measure.rules", "visit_clusters": "measure.clusters",
     "segment_counts": "measure.moves", "rfm_moves": "measure.moves", "rfm_map": "measure.moves", "behaviours": "measure.behaviours",
-    "contrast": "infer.contrast", "contrast_over_time": "infer.drift", "heatmap_diff": "infer.heatmap_diff", "ab_test": "infer.experiment", "experiment_users": "infer.experiment", "uplift": "infer.uplift",
+    "contrast": "infer.contrast", "contrast_over_time": "infer.drift", "heatmap_diff": "infer.heatmap_diff", "ab_test": "infer.experiment", "experiment_users": "infer.units", "uplift": "infer.uplift",
     "explore": "deliver.explore", "report": "deliver.report", "batch": "deliver.batch"}
 
 _MODULES = {"datasets": "sources.datasets"}   # a name that is a module: cl.datasets.load("hillstrom")

@@ -17,7 +17,8 @@ from ..tables.shop import open_shop, segment_order
 from ..sources import datasets
 from ..measure.visits import segment_name
 from ..infer.contrast import certainty
-from ..infer.experiment import SUSPICIOUS_SPLIT, ABTest, ab_test, experiment_users, metric_name
+from ..infer.units import experiment_users
+from ..infer.experiment import SUSPICIOUS_SPLIT, ABTest, ab_test, metric_name
 from .parts import conclusion_box, data_table, footnote, heading, notice, picture, reading, terms, title_block
 
 # %% auto #0
