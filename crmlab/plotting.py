@@ -11,7 +11,7 @@ from pathlib import Path
 
 # %% auto #0
 __all__ = ['JAPANESE_FONT', 'COLOURS', 'GREY', 'SEQUENTIAL', 'DIVERGING', 'japanese_font_file', 'ensure_japanese_font',
-           'segment_colours', 'axes', 'percent_axis']
+           'segment_colours', 'axes', 'percent_axis', 'interval_dots']
 
 # %% ../nbs/core/02_plotting.ipynb #44c34dd1
 JAPANESE_FONT = "IPAexGothic"
@@ -65,3 +65,34 @@ def percent_axis(
     "Label the axis of a share in percent."
     from matplotlib.ticker import PercentFormatter
     getattr(ax, f"{which}axis").set_major_formatter(PercentFormatter(1, decimals=None))
+
+# %% ../nbs/core/02_plotting.ipynb #7d9f5ca1
+def interval_dots(
+    ax,                    # matplotlib Axes
+    frame,                 # one row per dot
+    lines,                 # per row the line it stands in; lines are drawn downwards in the order they first appear
+    groups,                # per row its group, such as the segment
+    colours:dict,          # group → colour, in the order they are drawn
+    *,
+    columns:tuple=("est", "lo", "hi"),                  # of the frame: estimate and ends of its interval
+    line_name=str, group_name=None,                     # line → text at the axis; group → text of the legend, no legend when None
+    markers:str="o", hollow:tuple=(), spread:float=.5,  # shapes for the groups in turn; groups with open dots; height that the dots of a line share
+    share:bool=True,                                    # an axis of shares, in percent from 0
+):                                                      # height of each dot, in the order of the rows
+    "Dots with their intervals, a line per name and a colour per group."
+    import numpy as np
+    lines, groups = list(lines), list(groups)
+    names, order = list(dict.fromkeys(lines)), list(colours)
+    est, lo, hi = (frame[c].to_numpy(float) for c in columns)
+    y, known = np.array([names.index(n) + spread*((order.index(g) + .5)/len(order) - .5) for n, g in zip(lines, groups)]), ~np.isnan(lo + hi)
+    for i, (group, colour) in enumerate(colours.items()):
+        own, look = np.array([g == group for g in groups], bool), dict(fmt=markers[i % len(markers)], color=colour, markersize=4)
+        sure, unsure, label = own & known, own & ~known, group_name(group) if group_name else None
+        ax.errorbar(est[sure], y[sure], xerr=np.maximum([est - lo, hi - est], 0)[:, sure], capsize=2, markerfacecolor="white" if group in hollow else colour, label=label, **look)
+        ax.errorbar(est[unsure], y[unsure], markerfacecolor="white", **look)
+    ax.set(yticks=range(len(names)), yticklabels=[line_name(n) for n in names], ylim=(len(names) - .5, -.5))
+    if share:
+        percent_axis(ax, "x")
+        ax.set_xlim(0, min(1.03, 1.1*np.nanmax([.01, *est, *hi])))
+    if group_name: ax.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=min(len(order), 4), fontsize="small")
+    return y
