@@ -122,6 +122,20 @@ def test_public_name_with_two_homes(tree):
     fails(gate.layers, tree, "public name 'visits' is defined in crmlab.infer.more and crmlab.measure.visits")
 
 
+def test_a_tutorial_on_public_data_is_left_out_only_where_these_are_missing(tree, monkeypatch):
+    path = tree/"nbs/tutorials/90_mail_en.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(dict(cells=[dict(cell_type="code", source=['users = cl.datasets.load("hillstrom")'])])), encoding="utf-8")
+    monkeypatch.delenv("CRMLAB_REQUIRE", raising=False)
+    monkeypatch.setattr("crmlab.sources.datasets.available", lambda name: False)
+    assert gate.lacking_data(tree) == {"90_mail_en.ipynb": "hillstrom"}
+    monkeypatch.setattr("crmlab.sources.datasets.available", lambda name: True)
+    assert gate.lacking_data(tree) == {}
+    monkeypatch.setattr("crmlab.sources.datasets.available", lambda name: False)
+    monkeypatch.setenv("CRMLAB_REQUIRE", "data,browser")
+    assert gate.lacking_data(tree) == {}
+
+
 def test_promised_name_without_documentation(tree):
     literate(tree, "nbs/measure/31_heatmap.ipynb", "measure.heatmap", "def heatmap(\n    x:int,  # a number\n    *,\n    by:str=None,\n) -> int:\n    return x")
     export(tree)
