@@ -83,7 +83,7 @@ def _notes(reach, least):
     if reach.heavy > _HEAVY: made.append(word("policy.note.heavy", share=show(reach.heavy, "share")))
     return made
 
-# %% ../../nbs/infer/46_policy.ipynb #ddd6c77b
+# %% ../../nbs/infer/46_policy.ipynb #f02db454
 def _read_policy(result, lang):
     "The best estimate of those asked for, the difference, and what it rests on."
     m, join = result.meta, word("policy.separator", lang).join
@@ -101,11 +101,16 @@ def _read_policy(result, lang):
     if row.note: text.append(word("policy.warning", lang, note=row.note))
     return join([*text, word("policy.limit", lang)])
 
-def policy_claim(p, lang):
-    "Whether a difference may be called better or worse, with its probability; never rounded to certainty."
+def policy_claim(
+    p:float,               # probability that the difference is positive
+    lang,                  # ja or en
+    *,
+    table:str="policy",    # table of words, with a claim of each kind
+) -> str:
+    "Whether something may be called better or worse, with its probability; never rounded to certainty."
     surely = certainty(max(p, 1 - p))
     key = "unclear" if surely == "unclear" else f"{'better' if p > .5 else 'worse'}_{surely}"
-    return word(f"policy.claim.{key}", lang, p=show(np.clip(1 - p if key.startswith("worse") else p, .001, .999), "share", lang))
+    return word(f"{table}.claim.{key}", lang, p=show(np.clip(1 - p if key.startswith("worse") else p, .001, .999), "share", lang))
 
 # %% ../../nbs/infer/46_policy.ipynb #444e5549
 def _draw_policy(result, ax, lang=None):   # ax or None
