@@ -1,4 +1,4 @@
-"Experiments from outside: exact probabilities against independent quadrature, published tests, and how people are counted."
+"Experiments from outside: exact probabilities against independent quadrature, and published tests."
 from __future__ import annotations
 
 import time
@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from hypothesis import Phase, given, settings as hypothesis_settings
+from hypothesis import given, settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
@@ -199,56 +199,6 @@ def test_cookie_cats_difference_and_its_broken_split(data):
     r = cl.ab_test(frame, arm="version", metric="retention_7", control="gate_30")
     np.testing.assert_allclose(100*r.frame.loc[1, ["diff", "diff_lo", "diff_hi"]].astype(float), [-.82, -1.33, -.31], atol=.005)
     assert round(r.meta["sample_ratio"]["p"], 4) == .0086 and "p = 0.0086" in r.text("ja")
-
-
-# --- experiment_users
-
-START = pd.Timestamp("2026-03-01T00:00:00Z")
-visit = st.tuples(st.sampled_from(["v0", "v1", "v2", "v3", "v4"]), st.integers(0, 29), st.sampled_from([None, None, "u0", "u1", "u2"]), st.sampled_from([None, "A", "A", "B"]), st.booleans())
-
-
-def by_definition(visits, within, end):
-    "Units from the same visits, in plain Python; every visit is one day apart from the others of its browser."
-    members = {}
-    for v, _, user, _, _ in visits: members.setdefault(v, set()).update([user] if user else [])
-    unit = lambda v, user: user or (next(iter(members[v])) if len(members[v]) == 1 else v)
-    seen = {}
-    for v, day, user, arm, _ in visits:
-        if arm: seen.setdefault(unit(v, user), []).append((day, arm))
-    bought = [(unit(v, user), day) for v, day, user, _, buys in visits if buys]
-    arms = {u: {a for _, a in e} for u,e in seen.items()}
-    first = {u: min(e)[0] for u,e in seen.items()}
-    kept = {u for u in seen if len(arms[u]) == 1 and first[u] + within <= end}
-    return dict(exposed=len(seen), two_arms=sum(len(a) > 1 for a in arms.values())), {u: (*arms[u], int(any(b == u and first[u] <= d < first[u] + within for b,d in bought))) for u in kept}
-
-
-@hypothesis_settings(max_examples=10, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])   # an example takes a second: no shrinking
-@given(st.lists(visit, min_size=3, max_size=20, unique_by=lambda v: v[:2]))
-def test_people_are_those_of_the_definition(visits):
-    import tempfile
-
-    from crmlab.tables.commit import commit
-    from crmlab.tables.engine import connection
-    visits, shown = sorted([*visits, ("x", 0, None, "A", False)], key=lambda v: v[1]), set()   # at least one person is always kept
-    visits = [(v, d, u, a if a and (v, a) not in shown and not shown.add((v, a)) else None, b) for v,d,u,a,b in visits]   # the table holds first exposures
-    at = lambda day, minutes=0: START + pd.Timedelta(days=day, hours=3, minutes=minutes)
-    rows = [dict(event_id=f"{v}{d}", visitor_id=v, user_id=u, ts=at(d), event="page_view", page="/", device="mobile") for v,d,u,_,_ in visits]
-    rows += [dict(event_id=f"{v}{d}p", visitor_id=v, user_id=u, ts=at(d, 2), event="purchase", page="/", device="mobile") for v,d,u,_,buys in visits if buys]
-    rows.append(dict(event_id="last", visitor_id="w", user_id=None, ts=at(40), event="page_view", page="/", device="mobile"))
-    exposures = pd.DataFrame([dict(experiment="top", variant=a, visitor_id=v, ts=at(d, 1)) for v,d,_,a,_ in visits if a])
-    with tempfile.TemporaryDirectory() as folder:
-        commit(folder, dict(events=connection().from_df(pd.DataFrame(rows)), exposures=connection().from_df(exposures)), kind="test")
-        users = cl.experiment_users(cl.open_shop(folder), experiment="top", metrics=["purchase", "first_view_exit"], within="20d")
-        counts, expected = by_definition(visits, 20, 39.75)   # Tokyo's last midnight is 15:00 UTC of day 39: 12 hours after an exposure of day 39
-        got = users.to_pandas()
-    assert {k: users.meta["rows"][k] for k in counts} == counts
-    assert {r.unit: (r.arm, r.purchase) for r in got.itertuples()} == expected and len(got) == users.meta["rows"]["people"]
-    assert got.first_view_exit.isin([0, 1]).all()
-
-
-def test_unknown_names_are_refused(small_shop):
-    with pytest.raises(cl.CrmlabError, match="no table 'exposures'"): cl.experiment_users(cl.open_shop(small_shop), experiment="x", metrics="purchase")
-    with pytest.raises(cl.CrmlabError, match="covariates= is not available"): cl.experiment_users(cl.open_shop(small_shop), experiment="x", metrics="purchase", covariates=["n"])
 
 
 def test_a_column_of_amounts_is_no_segment():

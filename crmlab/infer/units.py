@@ -177,7 +177,7 @@ def entered(
     units, rows = _kept(settled(_with_segments(_as_known(people, told), shop)), window, until, within)
     return Entered(units, owners, rows, until, window)
 
-# %% ../../nbs/infer/43_units.ipynb #bd2cdb16
+# %% ../../nbs/infer/43_units.ipynb #e1e2bdd4
 def _rows(shop, source, asked, hindsight):
     "What may be counted: user_id, visitor_id (null for orders), ts_us, and what tells rows apart; with hindsight events have the member of their visit."
     if source == "orders": return ordered(shop, who=_WHO).select("user_id", "ts_us", "revenue", "valid", visitor_id=nw.lit(None).cast(nw.String))
@@ -205,7 +205,7 @@ def _rows_before(shop, who, source, asked):
     same = rows.join(people.with_columns(visitor_id=c("_browser")), on="visitor_id").filter(c("user_id").is_null() | c("_known").is_null() | (c("user_id") == c("_known")))
     other = rows.join(people.with_columns(user_id=c("_known")), on="user_id").filter(c("visitor_id").is_null() | c("_browser").is_null() | (c("visitor_id") != c("_browser")))
     both = nw.concat([part.select(*rows.columns, "unit", "exposed_us") for part in (same, other)])
-    if source == "visits": both = both.filter(c("visit_end_us") < c("exposed_us"))
+    if source == "visits": both = both.filter(c("visit_end_us") + microseconds(_GAP) < c("exposed_us"))   # whether a visit goes on is known only later
     return both.with_columns(since=c("ts_us") - c("exposed_us")).filter(c("since") < 0)
 
 # %% ../../nbs/infer/43_units.ipynb #0080aa9c
