@@ -60,13 +60,31 @@ def test_counts_add_up_and_a_second_import_brings_nothing(shop):
     assert (shop/"manifest.json").read_bytes() == before
 
 
-def test_rejected_rows_are_counted_and_their_place_is_printed(shop, tmp_path):
-    (tmp_path/"orders.csv").write_text("order_id,ts,status,revenue,currency\no1,2026-02-01 09:00:00,valid,1千円,JPY\n", encoding="utf-8")
+def test_rejected_rows_are_counted_with_their_reason_and_place(shop, tmp_path):
+    rows = ["o1,2026-02-01 09:00:00,valid,1千円,JPY", "o2,いつか,valid,900,JPY", "o3,2026-02-03 09:00:00,valid,2千円,JPY"]
+    (tmp_path/"orders.csv").write_text("\n".join(["order_id,ts,status,revenue,currency", *rows]) + "\n", encoding="utf-8")
     code, out, err = crmlab("import", "csv", tmp_path/"orders.csv", "--into", tmp_path/"shop", "--table", "orders")
-    assert (code, err) == (0, [])
-    assert "orders: read 1 = kept 0 + duplicate 0 + rejected 1" in out
+    assert "orders: read 3 = kept 0 + duplicate 0 + rejected 3 (most often not a number: revenue: 2)" in out
     named = next(line for line in out.splitlines() if line.startswith("rejected rows")).partition(": ")[2]
     assert "not a number: revenue" in Path(named).read_text(encoding="utf-8")
+    assert code == 1 and len(err) == 1 and "no row was taken, mostly for “not a number: revenue”" in err[0] and named in err[0]   # a schedule must not take this for done
+    (tmp_path/"orders.csv").write_text("\n".join(["order_id,ts,status,revenue,currency", *rows, "o4,2026-02-04 09:00:00,valid,500,JPY"]) + "\n", encoding="utf-8")
+    code, out, err = crmlab("import", "csv", tmp_path/"orders.csv", "--into", tmp_path/"shop", "--table", "orders", "--lang", "ja")
+    assert (code, err) == (0, []) and "注文: 読込 4 = 採用 1 + 重複 0 + 除外 3 (除外の主な理由: not a number: revenue、2行)" in out
+    code, out, err = crmlab("import", "csv", tmp_path/"orders.csv", "--into", tmp_path/"shop", "--table", "orders")
+    assert (code, err) == (0, []) and "duplicate 1" in out   # nothing new is no refusal
+
+
+def test_orders_in_another_currency_than_the_shops_are_told_at_import(tmp_path):
+    (tmp_path/"orders.csv").write_text("order_id,user_id,ts,status,revenue,currency\n" + "".join(f"o{i},u{i},2026-02-0{i} 09:00:00,valid,10,GBP\n" for i in (1, 2, 3)), encoding="utf-8")
+    told = lambda out: [line for line in out.splitlines() if "currency" in line]
+    code, out, err = crmlab("import", "csv", tmp_path/"orders.csv", "--into", tmp_path/"shop", "--table", "orders")
+    assert (code, err) == (0, []) and 'If the shop sells in GBP, write currency = "GBP" there' in told(out)[0] and "3 orders are in GBP" in out
+    assert 'write currency = "GBP"' in crmlab("doctor", tmp_path/"shop")[1]
+    toml = tmp_path/"shop/shop.toml"
+    toml.write_text(toml.read_text(encoding="utf-8").replace("JPY", "GBP"), encoding="utf-8")
+    assert "currency other than" not in crmlab("doctor", tmp_path/"shop")[1]
+    assert not told(crmlab("import", "csv", tmp_path/"orders.csv", "--into", tmp_path/"shop", "--table", "orders")[1])
 
 
 def test_doctor_says_what_is_there(shop):

@@ -204,6 +204,18 @@ def test_other_currencies_stay_out_of_the_months(clean):
     o = clean["orders"]
     h = health(Frames(frames=dict(orders=pd.concat([o, o.head(3).assign(order_id=list("abc"), currency="USD")]))))
     assert list(h.checks.check) == ["currency"] and h.checks["count"][0] == 3 and h.months.revenue.sum() == pytest.approx(o.revenue.sum())
+    assert "one shop folder per currency" in h.checks_in("en").remedy[0] and "GBP" not in h.checks_in("en").remedy[0]
+    abroad = health(Frames(frames=dict(orders=o.assign(currency=np.where(o.index < 2, "JPY", np.where(o.index < 5, "USD", "GBP"))))))   # the shop's own setting is the odd one
+    assert abroad.checks_in("en").remedy[0].startswith('If the shop sells in GBP, write currency = "GBP"') and 'currency を "GBP"' in abroad.checks_in("ja").remedy[0]
+
+
+@pytest.mark.parametrize("every, severity", [(7, "warn"), (50, "note")])
+def test_orders_that_name_no_customer_are_told(clean, every, severity):
+    o = clean["orders"].copy()
+    o.loc[o.index % every == 0, "user_id"] = None
+    o.loc[1, ["user_id", "status", "revenue"]] = [None, "cancelled", 0.]   # nobody asks who cancelled
+    f = found(dict(orders=o))["nobody"]
+    assert (f.severity, f.count) == (severity, (o.index % every == 0).sum()) and f.share == pytest.approx(f.count/(len(o) - 1))
 
 
 CARTS = {
@@ -271,6 +283,28 @@ def test_import_counts_are_checked(clean):
     f = {c.check: c for c in h.checks.itertuples()}
     assert set(f) == {"counts", "rejected"} and f["rejected"].count == 6 and f["counts"].severity == "error" and word("report.table.orders") in f["counts"].says
     assert list(h.imports.columns) == ["at", "kind", "table", "read", "kept", "duplicate", "rejected"]
+
+
+BROKEN = dict(table="orders", read=100, kept=90, duplicate=3, rejected=7)
+LATER = {
+    "mended": (dict(read=100, kept=7, duplicate=93, rejected=0), 0),
+    "mended in part": (dict(read=100, kept=4, duplicate=93, rejected=3), 3),
+    "mended, and others corrected": (dict(read=100, kept=27, duplicate=73, corrected=20, rejected=0), 0),
+    "mended in a longer export": (dict(read=500, kept=407, duplicate=93, rejected=0), 0),
+    "the next month": (dict(read=100, kept=100, duplicate=0, rejected=0), 7),
+    "an overlapping month": (dict(read=100, kept=60, duplicate=40, rejected=0), 7),
+}
+
+
+@pytest.mark.parametrize("case", LATER)
+def test_rejected_rows_that_a_mended_file_brought_are_news_no_more(clean, case):
+    later, left = LATER[case]
+    imports = lambda *counts, kinds=("csv", "csv"): [dict(at=f"2024-06-0{i}T00:00:00+00:00", kind=k, counts=[c]) for i, (k, c) in enumerate(zip(kinds, counts), 1)]
+    told = lambda imports: sum(f["count"] for f in health(Frames(frames=dict(orders=clean["orders"]), imports=imports)).found if f["check"] == "rejected")
+    second = dict(table="orders") | later
+    assert told(imports(BROKEN)) == 7 and told(imports(BROKEN, second)) == left
+    assert told(imports(BROKEN, second, kinds=("csv", "makeshop"))) == 7 + later["rejected"]   # another source mends nothing
+    assert told(imports(second, BROKEN)) == 7 + later["rejected"]   # nor does what came before
 
 
 @pytest.mark.parametrize("lang", ["ja", "en"])

@@ -83,9 +83,17 @@ def test_every_action_of_a_visit_is_an_event(data, tmp_path, name):
 
 @pytest.mark.data("matomo")
 def test_other_answers_and_exports_are_refused_by_name(data):
-    for name, complaint in [("test___Live.getVisitorProfile.xml", "<hasMoreVisits> where visits are expected"), ("exportDataSubject_allVisits.json", "not readable as Matomo's answer"), ("fake_logs_replay.log", "neither Matomo's Live API")]:
+    for name, complaint in [("test___Live.getVisitorProfile.xml", "one visitor's profile"), ("exportDataSubject_allVisits.json", "not readable as Matomo's answer"), ("fake_logs_replay.log", "neither Matomo's Live API")]:
         with pytest.raises(cl.CrmlabError, match=complaint) as e: read_matomo([data/"matomo"/name], shop=SHOP)
         assert name in str(e.value) and "\n" not in str(e.value)
+
+
+def test_a_profile_is_refused_and_an_action_without_its_moment_says_what_it_lacks(tmp_path):
+    (tmp_path/"p.json").write_text(json.dumps(dict(totalVisits=1, lastVisits=[VISIT | dict(actionDetails=[ACTION])])), encoding="utf-8")
+    with pytest.raises(cl.CrmlabError, match="p.json: one visitor's profile .* Live.getLastVisitsDetails"): read_matomo([tmp_path/"p.json"], shop=SHOP)
+    (tmp_path/"v.json").write_text(json.dumps([VISIT | dict(actionDetails=[{k: v for k, v in ACTION.items() if k != "timestamp"}])]), encoding="utf-8")
+    assert landed(read_matomo([tmp_path/"v.json"], shop=SHOP), tmp_path/"s")[0]["rejected"] == 1
+    assert "no ts (when it happened)" in next((tmp_path/"s/_rejected").iterdir()).read_text(encoding="utf-8")
 
 
 def test_a_search_and_a_download_stand_on_the_page_seen_last(tmp_path):
@@ -122,7 +130,7 @@ def test_xml_that_declares_entities_is_refused(tmp_path, text):
 
 
 @pytest.mark.parametrize("raw, complaint", [(b"", "not complete XML"), (b"<result><row>", "not complete XML"), (b"\xff\xfe\x00", "not complete XML"), (b"<result>" + b"<row>"*100_000, "over 40 deep"),
-                                            (b"<html><body/></html>", "its root is <html>"), (b'<?xml version="1.0" encoding="klingon"?><result/>', "not complete XML")])
+                                            (b"<html><body/></html>", "its root is <html>"), (b"<result><a>1</a></result>", "x.xml: <a> where visits are expected"), (b"<result><lastVisits><row/></lastVisits></result>", "x.xml: one visitor's profile .* Live.getLastVisitsDetails"), (b'<?xml version="1.0" encoding="klingon"?><result/>', "not complete XML")])
 def test_what_is_no_answer_is_one_line(tmp_path, raw, complaint):
     (tmp_path/"x.xml").write_bytes(raw)
     with pytest.raises(cl.CrmlabError, match=complaint) as e: read_matomo([tmp_path/"x.xml"], shop=SHOP)

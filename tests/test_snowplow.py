@@ -126,6 +126,14 @@ def test_the_commerce_schema_gives_an_order_with_its_lines(tmp_path):
     assert shop.order_items.to_pandas()[["item_id", "quantity", "price"]].values.tolist() == [["serum", 3, 2200]]
 
 
+def test_a_folder_with_the_loaders_tables_of_entities_is_read(tmp_path):
+    (tmp_path/"events.csv").write_text("event_id,event,event_name,collector_tstamp,domain_userid,page_url,dvce_type\ne1,page_view,page_view,2026-10-01 10:00:00,d1,https://s.example/,Computer\n", encoding="utf-8")
+    (tmp_path/"com_snowplowanalytics_snowplow_web_page_1.csv").write_text("schema_vendor,schema_name,root_id,root_tstamp,ref_root,ref_parent,id\nv,web_page,e1,2026-10-01 10:00:00,events,events,pv1\n", encoding="utf-8")
+    shop = cl.import_data("snowplow", tmp_path, into=tmp_path/"shop")
+    assert shop.counts["events"] == dict(read=1, kept=1, duplicate=0, rejected=0) and shop.notes == {"tables of entities": 1}
+    with pytest.raises(cl.CrmlabError, match="web_page_1.csv: a table of entities without its events"): cl.import_data("snowplow", next(tmp_path.glob("com_*")), into=tmp_path/"other")
+
+
 @pytest.mark.parametrize("text, complaint", [("a,b\n1,2\n", "no Snowplow events"), ("", "empty file"), ("\x00\x01\n\x02", "no Snowplow events|not readable|column names")])
 def test_a_file_of_something_else_names_itself(tmp_path, text, complaint):
     (tmp_path/"x.csv").write_text(text, encoding="utf-8")

@@ -13,25 +13,39 @@ from ..core import CrmlabError, known_word, settings, version_of, word
 # %% auto #0
 __all__ = ['main']
 
-# %% ../../nbs/deliver/55_cli.ipynb #63a7bcb1
+# %% ../../nbs/deliver/55_cli.ipynb #d7d7a45c
 def _new(args):
     "Make an empty shop folder."
     from crmlab.tables.commit import new_shop
     if (Path(args.folder)/"shop.toml").exists(): raise CrmlabError(f"{args.folder}: already a shop folder; edit its shop.toml, or choose another folder")
     new_shop(args.folder, name=args.name, timezone=args.timezone, currency=args.currency, ranks=args.ranks)
-    print(word("cli.new", folder=args.folder))
+    print(word("cli.new", _language(args), folder=args.folder))
 
-# %% ../../nbs/deliver/55_cli.ipynb #2e2d63df
+# %% ../../nbs/deliver/55_cli.ipynb #8756a336
 def _import(args):
     "Import files into a shop folder."
-    from crmlab.sources.importing import import_data
+    from crmlab.sources.importing import commonest_reasons, foreign_orders, import_data
     given = {k: v for k in ("table", "columns", "encoding", "retract", "pii") if (v := getattr(args, k)) is not None}
-    shop = import_data(args.kind, args.paths, into=args.into, progress=sys.stderr.isatty(), **given, **_options(args.option, given))
-    for table, c in shop.counts.items():
-        print(word("cli.counts", table=known_word(f"report.table.{table}", table), **{k: f"{c[k]:,}" for k in ("read", "kept", "duplicate", "rejected")}), *(word(f"cli.{k}", n=f"{c[k]:,}") for k in ("corrected", "retracted") if k in c))
-    for note, n in shop.notes.items(): print(word("cli.left_out", what=known_word(f"import.note.{note}", note), n=f"{n:,}"))
-    if any(c["rejected"] for c in shop.counts.values()): print(word("cli.rejected", file=_newest(Path(args.into)/"_rejected")))
+    shop, lang = import_data(args.kind, args.paths, into=args.into, progress=sys.stderr.isatty(), **given, **_options(args.option, given)), _language(args)
+    file = _newest(Path(args.into)/"_rejected") if any(c["rejected"] for c in shop.counts.values()) else None
+    why = commonest_reasons(file) if file else {}
+    for table, c in shop.counts.items(): print(_counts_line(table, c, lang, why.get(table)))
+    for note, n in shop.notes.items(): print(word("cli.left_out", lang, what=known_word(f"import.note.{note}", note, lang), n=f"{n:,}"))
+    if foreign := foreign_orders(shop): print(word("cli.currency", lang, n=f"{sum(foreign.values()):,}", found=", ".join(foreign), currency=shop.settings.currency, first=next(iter(foreign)), file=Path(args.into)/"shop.toml"))
+    if file: print(word("cli.rejected", lang, file=file))
+    if not any(c["kept"] + c["duplicate"] for c in shop.counts.values()):
+        reason = max(why.values(), key=lambda w: w[1])[0] if why else "the files hold no rows"
+        raise CrmlabError(f"import {args.kind}: no row was taken, mostly for “{reason}”; " + (f"read {file}, mend the source and import it again" if file else "look at the export"))
 
+def _counts_line(table, c, lang, why=None):
+    "Counts of one table, with what most of its rejected rows lack."
+    said = [word("cli.counts", lang, table=known_word(f"report.table.{table}", table, lang), **{k: f"{c[k]:,}" for k in ("read", "kept", "duplicate", "rejected")})]
+    said += [word(f"cli.{k}", lang, n=f"{c[k]:,}") for k in ("corrected", "retracted") if k in c]
+    return " ".join(said + ([word("cli.mostly", lang, reason=why[0], n=f"{why[1]:,}")] if why else []))
+
+def _language(args): return args.lang or settings().language
+
+# %% ../../nbs/deliver/55_cli.ipynb #dcc3ab7c
 _PLACES = dict(kind="the first word after import", paths="the words after the kind", into="--into", progress="the terminal")
 
 def _options(texts, given):
@@ -50,7 +64,7 @@ def _simulate(args):
     try: policy = json.loads(Path(args.policy).read_text(encoding="utf-8")) if args.policy else None
     except (OSError, ValueError) as e: raise CrmlabError(f"{args.policy}: not a readable policy ({e}); write a JSON list of rules such as [{{\"when\": {{\"rank\": \"Bronze\"}}, \"arm\": \"B\"}}, {{\"arm\": \"A\"}}]") from e
     shop = simulate(args.scenario, users=args.users, seed=args.seed, into=args.into, policy=policy)
-    for table in shop.tables: print(word("cli.made", table=known_word(f"report.table.{table}", table), n=f"{sum(f['rows'] for f in shop.manifest['tables'][table]):,}"))
+    for table in shop.tables: print(word("cli.made", _language(args), table=known_word(f"report.table.{table}", table, _language(args)), n=f"{sum(f['rows'] for f in shop.manifest['tables'][table]):,}"))
 
 def _newest(folder): return max(folder.glob("*.jsonl"), key=lambda f: f.stat().st_mtime_ns, default=folder)
 
@@ -65,13 +79,13 @@ def _parameter(text, defaults):
     try: return name, yaml.safe_load(value)
     except yaml.YAMLError: raise CrmlabError(f"parameter {name}: {value!r} is not understood; write text, a number, or a list such as [/, /item]") from None
 
-# %% ../../nbs/deliver/55_cli.ipynb #b929d3fa
+# %% ../../nbs/deliver/55_cli.ipynb #5db0832b
 def _report(args):
     "Run a report template."
     from crmlab.deliver.report import report, template_parameters
     defaults = {n: default for n,(default, _) in template_parameters(args.template).items()}
     params = dict(_parameter(p, defaults) for p in args.param)
-    for path in report(args.template, shop=args.shop, params=params, lang=args.lang or settings().language, out=args.out): print(path)
+    for path in report(args.template, shop=args.shop, params=params, lang=_language(args), out=args.out): print(path)
 
 def _batch(args):
     "Write the reports that clients' files ask for; one line each, and a refusal at the end when some could not be written."
@@ -108,12 +122,12 @@ def _months_text(health, basis, lang):
     shown = [c for c in health.months if c in ("month", "orders", "revenue") or health.months[c].fillna(0).any()]
     return _columns(_numbers(health.months[shown], *shown[1:]), "months", lang) + basis + "\n"
 
-# %% ../../nbs/deliver/55_cli.ipynb #ce265164
+# %% ../../nbs/deliver/55_cli.ipynb #e0697c72
 def _doctor(args):
     "Say what a shop folder holds, and what seems wrong with it."
     from crmlab.tables.health import health
     from crmlab.tables.shop import open_shop
-    shop, lang = open_shop(args.shop), args.lang or settings().language
+    shop, lang = open_shop(args.shop), _language(args)
     found = health(shop)
     print(f"{shop.settings.name}  {shop.fingerprint}\n")
     if len(found.frame): print(_tables_text(found, shop.settings.timezone, lang))
@@ -140,7 +154,7 @@ def _picture(found, file, lang):
         if before is not None: os.environ["CRMLAB_LANGUAGE"] = before
     return file
 
-# %% ../../nbs/deliver/55_cli.ipynb #c088ef3c
+# %% ../../nbs/deliver/55_cli.ipynb #a6e19815
 _EXAMPLES = """examples:
   crmlab new data/hana --name "花と水" --ranks Bronze Silver Gold Royal
   crmlab import rrweb recordings/ --into data/hana
@@ -153,6 +167,40 @@ _EXAMPLES = """examples:
   crmlab report experiment --shop hillstrom --lang en -p arm=segment -p metric=visit -p "control=No E-Mail"
 """
 
+# %% ../../nbs/deliver/55_cli.ipynb #f3bd1a11
+_MAP_HELP = """column maps (csv, parquet): a YAML file says which column means what. The short form is lines of `schema column: header`:
+  order_id: 注文番号
+  ts: 注文日時
+In full, for csv, the right side may be a cell, and one file may fill several tables:
+  table: orders
+  encoding: cp932                                    # utf-8 when left out
+  columns:
+    order_id: 注文番号
+    user_id: maybe 会員番号                          # nothing when the file has no such column
+    ts: {column: 注文日時, format: "%Y/%m/%d %H:%M"}   # most ways of writing a time need no format
+    status: {column: 状況, values: {出荷済: valid, 取消: cancelled}, otherwise: pending}
+    revenue: {plus: [商品合計], minus: [値引き]}
+    currency: {constant: JPY}
+    _email: メールアドレス                           # _email, _phone and _name are hashed, never kept
+other cells: [A, B] the first column that is there; {first: [A, B]} the first that is not empty; {join: [A, B], with: " "};
+  {times: [A, B, 1.1], round: 0}; {patterns: {"C.*": return}}; {digits: 6}; {whole: true}; {lines: sum, column: A} with one_row_per: order
+statuses of orders: pending, valid, cancelled, return. Maps that ship can be read as examples: crmlab/assets/maps/*.yaml
+"""
+
+_BATCH_HELP = """a client's file, such as reports/clients/hana.yaml:
+  shop: data/hana             # also the default of every report below
+  lang: [ja, en]
+  out: reports/out/hana       # reports/out/<name of this file> when left out
+  reports:
+    - template: behaviour
+      params: {by: rank, a: Bronze, b: Royal}
+    - template: experiment
+      lang: ja
+      params: {experiment: top_first_view, metric: purchase, control: A}
+crmlab report --help lists the parameters of every template.
+"""
+
+# %% ../../nbs/deliver/55_cli.ipynb #e1cf7c57
 def _report_help():
     "The templates and what may be set in each, for `crmlab report --help`."
     from crmlab.deliver.report import template_folder, template_parameters
@@ -169,18 +217,22 @@ class _ReportHelp(argparse.Action):
         parser.print_help()
         parser.exit()
 
-# %% ../../nbs/deliver/55_cli.ipynb #b9d645d1
+# %% ../../nbs/deliver/55_cli.ipynb #4f2dbe06
+def _add_language(parser): parser.add_argument("--lang", choices=["ja", "en"], help="language; that of settings.ini when left out")
+
 def _add_import(commands):
-    p = commands.add_parser("import", help="import files into a shop folder", description="Import files into a shop folder as one commit. A refused file changes nothing.")
+    p = commands.add_parser("import", help="import files into a shop folder", description="Import files into a shop folder as one commit. A refused file changes nothing.",
+                            epilog=_MAP_HELP, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("kind", help="what the files are: rrweb, posthog, ga4, segment, matomo, snowplow, shopify, eccube, futureshop, makeshop, csv or parquet")
     p.add_argument("paths", nargs="+", help="files and folders")
     p.add_argument("--into", required=True, metavar="FOLDER", help="shop folder; made when absent")
     p.add_argument("--table", help="csv, parquet: the table the rows belong to, such as orders")
-    p.add_argument("--columns", metavar="MAP.yaml", help="csv, parquet: lines of `schema column: header`")
+    p.add_argument("--columns", metavar="MAP.yaml", help="csv, parquet: which column means what, see below")
     p.add_argument("--encoding", help="of CSV files: utf-8 or cp932; the kind's own when left out")
     p.add_argument("--retract", metavar="SPAN", help="all or period: take back rows of earlier imports of this kind that the export no longer holds")
     p.add_argument("--pii", metavar="WHAT", help="keep: store personal data as it comes, instead of keyed hashes")
     p.add_argument("-o", "--option", action="append", default=[], metavar="NAME=VALUE", help="another option of the kind; may be repeated")
+    _add_language(p)
     p.set_defaults(run=_import)
 
 def _add_simulate(commands):
@@ -190,12 +242,14 @@ def _add_simulate(commands):
     p.add_argument("--seed", type=int, default=settings().seed, help="equal seeds give equal shops; that of settings.ini when left out")
     p.add_argument("--into", required=True, metavar="FOLDER", help="folder of the new shop")
     p.add_argument("--policy", metavar="RULES.json", help="rules that decide the experiment's arm instead of chance")
+    _add_language(p)
     p.set_defaults(run=_simulate)
 
+# %% ../../nbs/deliver/55_cli.ipynb #c7ad9188
 def _add_doctor(commands):
     p = commands.add_parser("doctor", help="say what a shop folder holds and what seems wrong with it", description="Tables, imports, months beside the cart's own totals, and findings with what to do.")
     p.add_argument("shop", help="shop folder")
-    p.add_argument("--lang", choices=["ja", "en"], help="language; that of settings.ini when left out")
+    _add_language(p)
     p.add_argument("--out", metavar="FOLDER", help="folder for a picture of the months and days; none is drawn when left out")
     p.set_defaults(run=_doctor)
 
@@ -205,19 +259,20 @@ def _add_report(commands):
     p.add_argument("-h", "--help", action=_ReportHelp, nargs=0, help="show this message with the parameters of every template")
     p.add_argument("template", help="behaviour, experiment, or the path of a notebook")
     p.add_argument("--shop", required=True, help="shop folder, name of a data set (hillstrom), or a CSV or Parquet file")
-    p.add_argument("--lang", choices=["ja", "en"], help="language; that of settings.ini when left out")
+    _add_language(p)
     p.add_argument("--out", metavar="FOLDER", help="folder for the files; reports/out when left out")
     p.add_argument("-p", "--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the template; may be repeated")
     p.set_defaults(run=_report)
 
-# %% ../../nbs/deliver/55_cli.ipynb #ab0e421c
+# %% ../../nbs/deliver/55_cli.ipynb #744b0ad5
 def _add_batch(commands):
-    p = commands.add_parser("batch", help="write the reports of many clients", description="Write the reports that YAML files ask for, one file per client. Everything is checked first; a report that fails stops no other.")
+    p = commands.add_parser("batch", help="write the reports of many clients", description="Write the reports that YAML files ask for, one file per client. Everything is checked first; a report that fails stops no other.",
+                            epilog=_BATCH_HELP, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("files", nargs="*", default=["reports/clients"], help="YAML files, or folders of them; reports/clients when left out")
     p.add_argument("--at-once", type=int, default=1, metavar="N", help="reports that run side by side; each may take the whole memory_limit")
     p.set_defaults(run=_batch)
 
-# %% ../../nbs/deliver/55_cli.ipynb #eba5bf22
+# %% ../../nbs/deliver/55_cli.ipynb #aa333471
 def _parser():
     "The grammar of the command line."
     top = argparse.ArgumentParser(prog="crmlab", description="Workbench for the CRM analytics of online shops.", epilog=_EXAMPLES,
@@ -230,6 +285,7 @@ def _parser():
     p.add_argument("--timezone", help="IANA name, such as Asia/Tokyo")
     p.add_argument("--currency", help="ISO 4217 code, such as JPY")
     p.add_argument("--ranks", nargs="+", default=[], help="member ranks from the lowest to the highest")
+    _add_language(p)
     p.set_defaults(run=_new)
     _add_import(commands)
     _add_simulate(commands)

@@ -18,8 +18,10 @@ from .files import Reading, literal, quoted, read_csv, read_ndjson, spill_folder
 # %% auto #0
 __all__ = ['xml_visits', 'read_matomo']
 
-# %% ../../nbs/sources/25_matomo.ipynb #a9a6d51f
+# %% ../../nbs/sources/25_matomo.ipynb #4d259665
 _DEEPEST, _CHUNK = 40, 1 << 20
+
+_PROFILE = "one visitor's profile (Live.getVisitorProfile), not visits"
 
 class _Builder:
     "Elements while they are read; finished visits wait in `done`."
@@ -35,12 +37,12 @@ class _Builder:
 
     def end(self, name):
         _, inside, text = self.open.pop()
-        if name == "result" and inside: raise CrmlabError(f"{self.file}: <{inside[0][0]}> where visits are expected; give the answer of Live.getLastVisitsDetails")
+        if name == "result" and inside: raise CrmlabError(f"{self.file}: {_PROFILE if 'lastVisits' in dict(inside) else f'<{inside[0][0]}> where visits are expected'}; give the answer of Live.getLastVisitsDetails")
         value = ("".join(text).strip() or None) if not inside else [v for _, v in inside] if {k for k, _ in inside} == {"row"} else dict(inside)
         if name == "row" and self.open and self.open[-1][0] == "result": self.done.append(value)
         elif self.open: self.open[-1][1].append((name, value))
 
-# %% ../../nbs/sources/25_matomo.ipynb #d09eaa95
+# %% ../../nbs/sources/25_matomo.ipynb #81b94d05
 def _no_doctype(file):
     def refuse(*declared): raise CrmlabError(f"{file}: declares a document type, which Matomo never does and which can hide a decompression bomb; export it again")
     return refuse
@@ -60,6 +62,7 @@ def xml_visits(
                 builder.done.clear()
         parser.Parse(b"", True)
     except expat.ExpatError as e: raise CrmlabError(f"{file} line {e.lineno} column {e.offset}: not complete XML ({expat.ErrorString(e.code)}); export it again") from e
+    except CrmlabError: raise   # it says more than what follows, and is a ValueError too
     except (LookupError, ValueError) as e: raise CrmlabError(f"{file}: not complete XML in a known encoding ({e}); export it in UTF-8") from e
     except (OSError, EOFError) as e: raise CrmlabError(f"{file}: cannot be read ({getattr(e, 'strerror', None) or e}); give a readable, complete file") from e
     yield from builder.done
@@ -87,16 +90,17 @@ def _json_source_of_xml(file):
         for visit in xml_visits(file): target.write(json.dumps(visit) + "\n")
     return f"read_json({literal(lines)}, format='newline_delimited', records=false, columns={{json: 'JSON'}}, maximum_object_size={_LARGEST})"
 
-# %% ../../nbs/sources/25_matomo.ipynb #3a3b8e94
+# %% ../../nbs/sources/25_matomo.ipynb #4ab6a8eb
 def _visits(file):
     "Visits of a file → (relation: fields, actions, _line; refused rows)."
     shape = lambda names, **more: ", ".join([f'"{n}":"VARCHAR"' for n in names] + [f'"{n}":{t}' for n, t in more.items()])
     action = "{" + shape(_ACTION, itemDetails='"JSON"', productViewCategories='"JSON"') + "}"
     try: rows = spilled(connection().sql(f"""SELECT unnest(from_json(json, '{{{shape(_VISIT)}}}')), from_json(json->'actionDetails', '[{action}]') AS actions,
-        CASE WHEN json_type(json) <> 'OBJECT' OR json->>'idVisit' IS NULL THEN 'no visit (no idVisit)' WHEN COALESCE(json_type(json->'actionDetails'), '') <> 'ARRAY' THEN 'a visit without actionDetails' END AS _wrong,
+        CASE WHEN (json->'lastVisits') IS NOT NULL THEN {literal(_PROFILE)} WHEN json_type(json) <> 'OBJECT' OR json->>'idVisit' IS NULL THEN 'no visit (no idVisit)' WHEN COALESCE(json_type(json->'actionDetails'), '') <> 'ARRAY' THEN 'a visit without actionDetails' END AS _wrong,
         left(CAST(json AS VARCHAR), 2000) AS _text, row_number() OVER () AS _line FROM {_json_source(file)}"""))
     except duckdb.Error as e: raise CrmlabError(f"{file}: not readable as Matomo's answer ({str(e).splitlines()[0][:300]}); export Live.getLastVisitsDetails as XML or JSON again") from e
     lost = rows.filter("_wrong IS NOT NULL").order("_line").limit(100_000).project("_line, _wrong, _text").fetchall()
+    if any(why == _PROFILE for _, why, _ in lost): raise CrmlabError(f"{file}: {_PROFILE}; give the answer of Live.getLastVisitsDetails")
     return rows.filter("_wrong IS NULL"), [dict(table="events", file=str(file), line=n, reason=why, row=text) for n, why, text in lost]
 
 # %% ../../nbs/sources/25_matomo.ipynb #bf052c01

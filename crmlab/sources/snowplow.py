@@ -102,26 +102,27 @@ def _tab_lines(file):
     refused = _refuse(rows.filter("_cut IS NOT NULL").project("_number, _cut"), file, f"not {len(_ORDER)} cells")
     return rows.filter("_cut IS NULL").project("*, _number AS _line"), refused
 
-# %% ../../nbs/sources/26_snowplow.ipynb #ab8e9432
+# %% ../../nbs/sources/26_snowplow.ipynb #f1df3891
 def _columns_of(relation):
     "Column, in lower case → its SQL as text; nested ones as JSON."
     nested = lambda t: t.id in ("list", "struct", "map", "array")
     return {c.lower(): f"CAST(to_json({quoted(c)}) AS VARCHAR)" if nested(t) else f"CAST({quoted(c)} AS VARCHAR)" for c, t in zip(relation.columns, relation.types, strict=True)}
 
 def _export(file, encoding):
-    "A CSV or Parquet export → (rows, refused lines); an error when it holds no events."
+    "A CSV or Parquet export → (rows, refused lines); None for a table of entities, an error when it holds no events."
     refused = []
     if not str(file).endswith(".parquet"): relation, refused = read_csv(file, encoding=encoding)
     else:
         try: relation = connection().sql(f"SELECT *, file_row_number + 1 AS _line FROM read_parquet({literal(file)}, file_row_number=true)")
         except duckdb.Error as e: raise CrmlabError(f"{file}: not readable as Parquet ({str(e).splitlines()[0]}); export it again") from e
     have = {c: sql for c, sql in _columns_of(relation).items() if c != "json"}   # that name is taken by JSON lines
+    if {"root_id", "ref_parent"} <= have.keys(): return None   # the loader's table of one kind of entity
     if not have.keys() & {"collector_tstamp", "derived_tstamp"} or not have.keys() & {"event", "event_name"}:
         raise CrmlabError(f"{file}: no Snowplow events (no column collector_tstamp or derived_tstamp, or none of event and event_name); "
                           "export atomic.events with its header, or give the pipeline's enriched files")
     return relation.project(f"{_standard(have)}, _line"), refused
 
-# %% ../../nbs/sources/26_snowplow.ipynb #39799e86
+# %% ../../nbs/sources/26_snowplow.ipynb #1a4934b3
 def _first_line(file):
     "Start of a text file's first line."
     try:
@@ -129,13 +130,15 @@ def _first_line(file):
     except (OSError, EOFError) as e: raise CrmlabError(f"{file}: cannot be read ({getattr(e, 'strerror', None) or e}); give a readable, complete file") from e
 
 def _atomic(file, encoding="utf-8"):
-    "A file of any of the four kinds → (rows: the fields, one JSON array per entity, the body, _file, _line; refused lines)."
+    "A file of any of the four kinds → (rows: the fields, one JSON array per entity, the body, _file, _line; refused lines); None for a table of entities."
     reader = _export
     if not str(file).endswith(".parquet") and encoding == "utf-8":
         start = _first_line(file)
         if start.lstrip().startswith("{"): reader = _json_lines
         elif start.count("\t") == len(_ORDER) - 1 and "collector_tstamp" not in start.lower(): reader = _tab_lines
-    rows, refused = reader(file, encoding) if reader is _export else reader(file)
+    found = reader(file, encoding) if reader is _export else reader(file)
+    if found is None: return None
+    rows, refused = found
     return rows.project(", ".join([*_FIELDS, *_ENTITIES, "body", f"{literal(file)} AS _file", "_line"])), refused
 
 # %% ../../nbs/sources/26_snowplow.ipynb #518bbac5
@@ -208,7 +211,7 @@ def _orders(rows, currency):
     each = sold.project(f"{order} AS order_id, unnest(from_json(products, '[\"JSON\"]')) AS p, _file, _line")
     return orders, union([old, each.project("order_id, p->>'id' AS item_id, p->>'name' AS name, p->>'category' AS category, COALESCE(p->>'quantity', '1') AS quantity, p->>'price' AS price, _file, _line")])
 
-# %% ../../nbs/sources/26_snowplow.ipynb #0c79210e
+# %% ../../nbs/sources/26_snowplow.ipynb #58ffa763
 def _share(rows, condition): return int(rows.aggregate(f"count(*) FILTER (WHERE {condition})").fetchall()[0][0])
 
 def read_snowplow(
@@ -220,10 +223,12 @@ def read_snowplow(
     encoding:str="utf-8",  # of CSV files
 ) -> Reading:              # events, orders, order_items; notes: what was left out
     "Snowplow's atomic events as raw rows; raises `CrmlabError` for a file that holds none."
-    parts, refused = zip(*(_atomic(Path(f), encoding) for f in files), strict=True)
+    found = [f for f in (_atomic(Path(file), encoding) for file in files) if f is not None]
+    if not found: raise CrmlabError(f"{files[0]}: a table of entities without its events (it has root_id and ref_parent); give atomic.events too")
+    parts, refused = zip(*found, strict=True)
     rows = union(parts)
     robots, late_ones = "false" if bots else _is_robot(), _is_late(late)
-    notes = {"robots": _share(rows, robots), "sent late": _share(rows, f"NOT {robots} AND {late_ones}")}
+    notes = {"robots": _share(rows, robots), "sent late": _share(rows, f"NOT {robots} AND {late_ones}"), "tables of entities": len(files) - len(found)}
     kept = rows.filter(f"NOT {robots} AND NOT {late_ones}")
     orders, items = _orders(kept, shop.currency)
     tables = dict(events=_events(kept), orders=orders, order_items=items)

@@ -30,7 +30,7 @@ def _cast(column, have):
     if column.name not in have: return f"CAST(NULL AS {DUCKDB_TYPES[column.type]}) AS {quoted(column.name)}"
     return f"TRY_CAST({quoted(column.name)} AS {DUCKDB_TYPES[column.type]}) AS {quoted(column.name)}"
 
-# %% ../../nbs/tables/14_conform.ipynb #60b14831
+# %% ../../nbs/tables/14_conform.ipynb #9a011625
 _HAPPENED = ("ts", "sent_at", "opened_at", "clicked_at", "shipped_at", "delivered_at", "cancelled_at")   # these have a believable time
 _FARTHEST = 10_000_000   # px
 
@@ -50,7 +50,7 @@ def _wrong(column):
 
 def _reason(schema, have):
     "SQL that gives the reason why a row is refused, null when it is fine."
-    missing = [(f"{quoted(c.name)} IS NULL" if c.name in have else "true", f"no {c.name}") for c in schema.columns if c.required and c.name != identifier(schema)]
+    missing = [(f"{quoted(c.name)} IS NULL" if c.name in have else "true", f"no {c.name} ({c.meaning})") for c in schema.columns if c.required and c.name != identifier(schema)]
     wrong = [w for c in schema.columns if c.name in have for w in _wrong(c)]
     if schema.name == "orders" and {"status", "revenue"} <= set(have):
         wrong.append(("status = 'return' AND TRY_CAST(revenue AS DOUBLE) > 0", "a return with revenue above 0: revenue"))

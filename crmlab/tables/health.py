@@ -42,18 +42,27 @@ def _by_share(share, error, warn):
     "Severity of a share of rows."
     return "error" if share >= error else "warn" if share >= warn else "note"
 
-# %% ../../nbs/tables/12b_health.ipynb #d51c7460
+# %% ../../nbs/tables/12b_health.ipynb #e1abc1b2
 _COUNTS = ["read", "kept", "duplicate", "rejected"]
 
 def _imports(manifest):
-    "Counts of every import: at, kind, table, read, kept, duplicate, rejected."
+    "Counts of every import: at, kind, table, read, kept, duplicate, rejected, corrected."
     rows = [dict(at=i.get("at"), kind=i.get("kind")) | c for i in manifest.get("imports", []) for c in i.get("counts", [])]
-    frame = pd.DataFrame(rows).reindex(columns=["at", "kind", "table", *_COUNTS])
-    return frame.astype({c: "float" for c in _COUNTS}).fillna({c: 0 for c in _COUNTS}).astype({c: "int64" for c in _COUNTS})
+    frame, counts = pd.DataFrame(rows).reindex(columns=["at", "kind", "table", *_COUNTS, "corrected"]), [*_COUNTS, "corrected"]
+    return frame.astype(dict.fromkeys(counts, "float")).fillna(dict.fromkeys(counts, 0)).astype(dict.fromkeys(counts, "int64"))
+
+def _told_again(imports):
+    "Whether a later import told the same rows and rejected no more of them."
+    numbered = imports.reset_index(names="n")
+    pairs = numbered.merge(numbered, on=["kind", "table"], suffixes=("", "_later")).query("n_later > n and rejected_later <= rejected and read_later >= read")
+    fine = pairs.kept + pairs.duplicate
+    again = (pairs.duplicate_later + pairs.corrected_later >= fine) & ((fine > 0) | (pairs.read_later == pairs.read))
+    return imports.index.isin(pairs.n[again])
 
 def _import_findings(imports):
     wrong = imports[imports.read != imports.kept + imports.duplicate + imports.rejected]
     if len(wrong): yield _finding("counts", "error", len(wrong), len(imports), tables=tuple(wrong.table.unique()))
+    imports = imports[~_told_again(imports)]
     rejected, read = imports.rejected.sum(), imports.read.sum()
     if rejected: yield _finding("rejected", _by_share(rejected/read, .05, .001), rejected, read, tables=tuple(imports[imports.rejected > 0].table.unique()))
 
@@ -210,18 +219,18 @@ def _identity_findings(v):
     if share < .3: yield _finding("identified", "warn" if share < .1 else "note", v["visits"] - v["identified"], v["visits"], known=f"{v['identified']:,}")
     if v["identified"] and v["met"] == 0: yield _finding("strangers", "error", v["identified"], v["visits"])
 
-# %% ../../nbs/tables/12b_health.ipynb #5e6df3fd
+# %% ../../nbs/tables/12b_health.ipynb #ad2aedae
 _PARTS = ("shipping", "fee", "points_used", "tax", "refund", "gross", "discount")
 
 def _month_sums(orders, currency):
-    "Sums by local month, UTC month and status, in the shop's currency; and the number of orders in others."
+    "Sums by local month, UTC month and status, in the shop's currency; and the number of orders by other currency."
     have = orders.collect_schema().names()
-    own = nw.col("currency") == currency
     parts = {c: (nw.col(c) if c in have else nw.lit(0.)).sum() for c in ("revenue", *_PARTS) if c in have}
-    named = orders.with_columns(month=nw.col("ts_local").dt.to_string("%Y-%m"), utc=nw.col("ts").dt.to_string("%Y-%m"), _foreign=~own)
-    sums = collect(named.group_by("month", "utc", "status", "_foreign").agg(orders=nw.len(), **parts))
-    foreign = int(sums.orders[sums._foreign.astype(bool)].sum())
-    return sums[~sums._foreign.astype(bool)].reindex(columns=["month", "utc", "status", "orders", "revenue", *_PARTS]).fillna(dict.fromkeys(("revenue", *_PARTS), 0.)), foreign
+    named = orders.with_columns(month=nw.col("ts_local").dt.to_string("%Y-%m"), utc=nw.col("ts").dt.to_string("%Y-%m"))
+    sums = collect(named.group_by("month", "utc", "status", "currency").agg(orders=nw.len(), **parts))
+    own = sums.currency == currency
+    foreign = sums[~own].groupby("currency", dropna=False).orders.sum().sort_values(ascending=False, kind="stable")
+    return sums[own].reindex(columns=["month", "utc", "status", "orders", "revenue", *_PARTS]).fillna(dict.fromkeys(("revenue", *_PARTS), 0.)), foreign
 
 def _terms(sums, money):
     "Orders, revenue, and what could be counted in or out of them: columns `metric` and `metric:term`."
@@ -264,9 +273,9 @@ def _month_findings(months, terms, cart):
         yield _finding(f"totals_{metric}", _by_share(worst, .02, 0), len(off), int(theirs.notna().sum()), remedy="totals" if not why else "totals_mostly" if still else "totals_known", why=why,
                        months=_listed(off.month), still=_listed(still), worst=f"{100*worst:.1f}", ours=f"{off[metric].sum():,.0f}", cart=f"{off[f'cart_{metric}'].sum():,.0f}")
 
-# %% ../../nbs/tables/12b_health.ipynb #4703ad0a
+# %% ../../nbs/tables/12b_health.ipynb #374d6828
 def _months(orders, shop_settings):
-    "(month, orders, revenue, pending, cancelled, return, cart_orders, cart_revenue; terms; cart; orders in other currencies)."
+    "(month, orders, revenue, pending, cancelled, return, cart_orders, cart_revenue; terms; cart; orders by other currency)."
     sums, foreign = _month_sums(orders, shop_settings.currency)
     terms, cart = _terms(sums, getattr(shop_settings, "money", None) or {}), _cart_totals(getattr(shop_settings, "totals", None) or {})
     names = {"orders": "orders", "revenue": "revenue", "orders:pending": "pending", "orders:cancelled": "cancelled", "orders:return": "returned"}
@@ -381,15 +390,23 @@ def _check_events(shop, latest, buyers, prob):
     days = pd.concat([period[["day", "events"]], pd.DataFrame(dict(day=missing, events=0))]).sort_values("day", ignore_index=True)
     return found, days, top, visits | dict(events=dict(rows=rows, first=sums["first"].min(), last=sums["last"].max()))
 
-# %% ../../nbs/tables/12b_health.ipynb #ad3d04d3
+# %% ../../nbs/tables/12b_health.ipynb #06e27e9e
+def _of_nobody(orders):
+    "(valid orders that name no customer, valid orders)."
+    if "user_id" not in orders.collect_schema().names(): return 0, 0
+    n = collect(orders.filter(nw.col("status") == "valid").select(n=nw.col("user_id").is_null().cast(nw.Int64).sum(), of=nw.len())).fillna(0).iloc[0]
+    return int(n.n), int(n.of)
+
 def _check_orders(shop):
     "(findings, months)."
     orders = shop.table("orders").lazy()
     months, terms, cart, foreign = _months(orders, shop.settings)
-    copies, rows = _order_copies(orders), int(months[["orders", "pending", "cancelled", "returned"]].sum().sum()) + foreign
+    own = int(months[["orders", "pending", "cancelled", "returned"]].sum().sum())
+    copies, rows, nobody = _order_copies(orders), own + int(foreign.sum()), _of_nobody(orders)
     found = list(_month_findings(months, terms, cart))
     if copies: found.append(_finding("orders_twice", _by_share(copies/rows, .01, 0), copies, rows))
-    if foreign: found.append(_finding("currency", "warn", foreign, rows, currency=shop.settings.currency))
+    if len(foreign): found.append(_finding("currency", "warn", foreign.sum(), rows, remedy="currency" if foreign.iloc[0] <= own else "currency_shop", currency=shop.settings.currency, most=str(foreign.index[0])))
+    if nobody[0]: found.append(_finding("nobody", _by_share(nobody[0]/nobody[1], 2, .05), *nobody))
     return found, months
 
 def _table_facts(shop, name):
@@ -399,7 +416,7 @@ def _table_facts(shop, name):
     period = [nw.col(moment).min().alias("first"), nw.col(moment).max().alias("last")] if moment else []
     return collect(lazy.select(nw.len().alias("rows"), *period)).iloc[0].to_dict()
 
-# %% ../../nbs/tables/12b_health.ipynb #78b31b12
+# %% ../../nbs/tables/12b_health.ipynb #90165eb2
 def health(
     shop,                     # a Shop, or anything with its tables, table(name), manifest and settings
     *,
@@ -407,7 +424,7 @@ def health(
 ) -> Health:                  # .frame: table, rows, first, last; .checks .months .days .pages .imports
     "What a shop holds and what seems wrong with it."
     prob, latest, imports = interval_width(prob, who="health"), _latest(shop.manifest), _imports(shop.manifest)
-    found, parts, facts = [*_import_findings(imports)], dict(imports=imports), dict(visits=0, identified=0)
+    found, parts, facts = [*_import_findings(imports)], dict(imports=imports[_EMPTY["imports"]]), dict(visits=0, identified=0)
     buyers = None
     if "orders" in shop.tables:
         more, parts["months"] = _check_orders(shop)
