@@ -13,7 +13,7 @@ from scipy.special import ndtr, ndtri
 from ..core import CrmlabError
 
 # %% auto #0
-__all__ = ['rate_chances', 'mean_chances', 'look_days', 'false_choice', 'stop_threshold']
+__all__ = ['rate_chances', 'mean_chances', 'look_days', 'false_choice', 'stop_threshold', 'thresholds_by_end']
 
 # %% ../../nbs/infer/44_looks.ipynb #cf6712b7
 def _exact_chance(b_successes, b_n, a_successes, a_n):
@@ -59,8 +59,8 @@ def mean_chances(
     spread = np.sqrt(np.asarray(b_variance + a_variance, float))
     return ndtr(np.divide(b_mean - a_mean, spread, out=np.zeros_like(spread), where=spread > 0))
 
-# %% ../../nbs/infer/44_looks.ipynb #2c85f8e0
-_MOST_LOOKS, _MOST_ARMS = 400, 20
+# %% ../../nbs/infer/44_looks.ipynb #2e12c7e7
+_MOST_LOOKS, _MOST_ARMS = 120, 20
 
 def _whole(value, name, who, least=1, most=10**6):
     "A whole number within bounds, or a refusal."
@@ -105,10 +105,10 @@ def _crossing(score, times):
         before = at, density*mass
     return float(crossed)
 
-# %% ../../nbs/infer/44_looks.ipynb #c5c9ce43
+# %% ../../nbs/infer/44_looks.ipynb #d5f7c708
 _PATHS, _PATH_SEED = 100_000, 20_240_601
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=2)   # of many megabytes
 def _highest_scores(times, arms):
     "The highest score of any variant so far, per simulated path and look, nothing differing; float32 (paths, looks)."
     rng, steps = np.random.default_rng(_PATH_SEED), np.sqrt(np.diff(times, prepend=0))
@@ -147,11 +147,16 @@ def false_choice(
     times = _relative_people(entries, look_days(days, first_day=first_day, every=every, who="false_choice"), "false_choice")
     return _crossing(ndtri(c), times) if arms == 2 else float((_highest_scores(times, arms)[:, -1] > ndtri(c)).mean())
 
-# %% ../../nbs/infer/44_looks.ipynb #bac365b7
+# %% ../../nbs/infer/44_looks.ipynb #cf946304
 @lru_cache(maxsize=256)
-def _threshold(times, arms, alpha):
-    if arms == 2: return float(ndtr(brentq(lambda score: _crossing(score, times) - alpha, ndtri(1 - alpha) - 1e-6, 7, xtol=1e-6)))
-    return float(ndtr(np.quantile(_highest_scores(times, arms)[:, -1], 1 - alpha)))
+def _threshold(times, arms, alpha, looks):
+    "c of a test that ends with one of its first `looks` looks."
+    if arms == 2: return float(ndtr(brentq(lambda score: _crossing(score, times[:looks]) - alpha, ndtri(1 - alpha) - 1e-6, 7, xtol=1e-6)))
+    return float(ndtr(np.quantile(_highest_scores(times, arms)[:, looks - 1], 1 - alpha)))
+
+def _checked_alpha(alpha, who):
+    if isinstance(alpha, (int, float)) and 1e-4 <= alpha <= .5: return float(alpha)
+    raise CrmlabError(f"{who}: alpha={alpha!r} must be a probability from 0.0001 to 0.5, such as 0.05")
 
 def stop_threshold(
     *,
@@ -164,7 +169,21 @@ def stop_threshold(
 ) -> float:              # c: choose a variant when its probability to be better exceeds it
     "How sure one has to be to choose a variant, looking that often; raises `CrmlabError` on impossible arguments. See `false_choice`."
     who = "stop_threshold"
-    if not (isinstance(alpha, (int, float)) and 1e-4 <= alpha <= .5): raise CrmlabError(f"{who}: alpha={alpha!r} must be a probability from 0.0001 to 0.5, such as 0.05")
-    arms = _whole(arms, "arms", who, least=2, most=_MOST_ARMS)
+    alpha, arms = _checked_alpha(alpha, who), _whole(arms, "arms", who, least=2, most=_MOST_ARMS)
     times = _relative_people(entries, look_days(days, first_day=first_day, every=every, who=who), who)
-    return _threshold(times, arms, float(alpha))
+    return _threshold(times, arms, alpha, len(times))
+
+# %% ../../nbs/infer/44_looks.ipynb #8eef2c05
+def thresholds_by_end(
+    looks:np.ndarray,   # days of all looks, see `look_days`
+    ends,               # positions among them: last looks of the run times compared
+    *,
+    arms:int,           # control included
+    entries,            # people who enter on each day
+    alpha:float,        # as in `stop_threshold`
+    who:str,            # the function that asks, for messages
+) -> list:              # c per run time
+    "The threshold of every run time."
+    alpha, arms = _checked_alpha(alpha, who), _whole(arms, "arms", who, least=2, most=_MOST_ARMS)
+    times, people = _relative_people(entries, looks, who), np.cumsum(entries)[looks - 1]
+    return [_threshold(times, arms, alpha, int(np.searchsorted(times, people[k]/people[0]*(1 - 1e-12)) + 1)) for k in ends]
