@@ -2,11 +2,14 @@
 
 Worlds: truth from the prior (large cells, and cells of 17 to 400 people with often no conversion), and fixed plants of eight
 segments with 2,000 people a cell and a base rate of 5 %, in standard errors of a segment's effect: no effect, one common
-effect, two odd segments, half and half, effects that spread by 1 and by 2.5. Seeds are 0, 1, … per setting.
-Usage beside `run.py`: python benchmarks/bench_uplift.py [worlds per setting] [setting …]
+effect, one and two odd segments, half and half, effects that spread by 1 and by 2.5. Every setting has a block of worlds
+with the seeds 0, 1, … and a second one that nothing was tuned on.
+Usage beside `run.py`, to measure one part anew and keep the others: python benchmarks/bench_uplift.py PART, where PART is
+speed, hillstrom, agreement, or settings as "calibration prior null".
 """
 from __future__ import annotations
 
+import json
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -21,8 +24,8 @@ from crmlab.infer.pooling import ArmCells, Prior, fit_cells
 
 SEGMENTS, PEOPLE, BASE = 8, 2000, .05
 ERROR = np.sqrt(2*BASE*(1 - BASE)/PEOPLE)   # of a segment's effect
-PLANTS = dict(null=[0]*8, common=[2]*8, two_odd=[-2]*2 + [2]*6, half=[2]*4 + [-2]*4, two_odd_up=[2]*2 + [0]*6, spread_1=1., spread_2_5=2.5)
-SETTINGS = ("prior", "prior_small", *PLANTS)
+PLANTS = dict(null=[0]*8, common=[2]*8, one_odd=[0]*7 + [4], two_odd=[-2]*2 + [2]*6, two_odd_up=[2]*2 + [0]*6, half=[2]*4 + [-2]*4, spread_1=1., spread_2_5=2.5)
+SETTINGS, BLOCKS, WORLDS = ("prior", "prior_small", *PLANTS), (0, 1000), 1000
 
 
 def truth(setting: str, rng) -> tuple:
@@ -53,21 +56,28 @@ def one(setting: str, seed: int) -> dict:
     learned = gain(np.broadcast_to(rates, (*crossed.rules.shape, rates.shape[1])), crossed.rules, crossed.uniform, shares).mean()
     est, se = crossed.against_uniform
     first = table.iloc[0]
-    return dict(trusted=posterior.trusted, ess=posterior.ess, pareto_k=posterior.pareto_k, cells=((lo <= effects) & (effects <= hi)).mean(), personal=bool((rule != uniform).any()),
+    return dict(trusted=posterior.trusted, ess=posterior.ess, pareto_k=posterior.pareto_k, cells=(lo <= effects) & (effects <= hi), personal=bool((rule != uniform).any()),
                 covered=bool(first.lo - 1e-12 <= true <= first.hi + 1e-12), above=bool(first.lo > 0), raw_positive=bool(table.est.iloc[-1] > 0),
                 cross_covered=bool(abs(est - learned) <= ndtri(.975)*se + 1e-12), true=true, est=first.est)
 
 
-def calibration(worlds: int, settings=SETTINGS) -> dict:
-    "Counts per setting."
-    found = {}
+def counted(setting: str, first: int, rows: pd.DataFrame) -> dict:
+    "A block of worlds in figures."
+    own, cells = rows[rows.personal], np.stack(rows.cells)
+    by_segment = {} if setting.startswith("prior") else dict(cells_covered_90_by_segment=cells.mean((0, 2)).round(3).tolist())
+    return dict(setting=setting, first_seed=first, worlds=len(rows), untrusted=int((~rows.trusted).sum()), least_ess=round(float(rows.ess.min()), 3), cells_covered_90=round(float(cells.mean()), 4), **by_segment,
+                rule_differs=len(own), gain_covered_95=int(rows.covered.sum()), gain_covered_95_where_rule_differs=int(own.covered.sum()), lower_end_above_0=int(rows.above.sum()),
+                raw_winners_positive=int(rows.raw_positive.sum()), cross_fitted_covered_95=int(rows.cross_covered.sum()), mean_true_gain=round(float(rows.true.mean()), 6), mean_est=round(float(rows.est.mean()), 6))
+
+
+def calibration(settings=SETTINGS, worlds: int = WORLDS) -> list[dict]:
+    "Counts per setting and block of seeds."
+    found = []
     for setting in settings:
-        with ProcessPoolExecutor(2) as pool: rows = pd.DataFrame(list(pool.map(partial(one, setting), range(worlds), chunksize=20)))
-        own = rows[rows.personal]
-        found[setting] = dict(worlds=worlds, untrusted=int((~rows.trusted).sum()), least_ess=round(float(rows.ess.min()), 3), cells_covered_90=round(float(rows.cells.mean()), 4),
-                              rule_differs=len(own), gain_covered_95=int(rows.covered.sum()), gain_covered_95_where_rule_differs=round(float(own.covered.mean()), 4) if len(own) else None,
-                              lower_end_above_0=int(rows.above.sum()), raw_winners_positive=int(rows.raw_positive.sum()), cross_fitted_covered_95=int(rows.cross_covered.sum()))
-        print(setting, found[setting], flush=True)
+        for first in BLOCKS:
+            with ProcessPoolExecutor() as pool: rows = pd.DataFrame(list(pool.map(partial(one, setting), range(first, first + worlds), chunksize=20)))
+            found.append(counted(setting, first, rows))
+            print(found[-1], flush=True)
     return found
 
 
@@ -142,12 +152,20 @@ def hillstrom() -> dict:
     return dict(first_call=first, rows_to_table=took, people=len(rows), raw={k: round(v, 4) for k, v in mail.raw.items()}, est={k: round(v, 4) for k, v in mail.est.items()})
 
 
-def measure(worlds: int = 1000) -> dict:
+def measure() -> dict:
     "All figures."
-    return dict(speed=speed(), hillstrom=hillstrom(), agreement=agreement(), calibration=calibration(worlds))
+    return dict(speed=speed(), hillstrom=hillstrom(), agreement=agreement(), calibration=calibration())
+
+
+def measured_anew(part: str, settings: list[str], stored: dict) -> dict:
+    "The stored figures with one part replaced."
+    if part != "calibration": return stored | {part: dict(speed=speed, hillstrom=hillstrom, agreement=agreement)[part]()}
+    fresh = calibration(settings or SETTINGS)
+    blocks = [b for b in stored["calibration"] if b["setting"] not in {f["setting"] for f in fresh}] + fresh
+    return stored | dict(calibration=sorted(blocks, key=lambda b: (SETTINGS.index(b["setting"]), b["first_seed"])))
 
 
 if __name__ == "__main__":
     import run
-    if sys.argv[2:]: calibration(int(sys.argv[1]), sys.argv[2:])   # a look at some settings
-    else: run.keep("uplift", measure(int(sys.argv[1]) if len(sys.argv) > 1 else 1000))
+    part, *settings = sys.argv[1:]
+    run.keep("uplift", measured_anew(part, settings, json.loads((run.RESULTS/"uplift.json").read_text(encoding="utf-8"))["result"]))

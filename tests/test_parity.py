@@ -167,3 +167,38 @@ def test_a_segment_worked_out_in_pandas_meets_events_on_spark(folder, spark):
     for engine in ("duckdb", "spark"):
         shop = cl.open_shop(folder, engine=engine).tag(segment)
         assert list(visits_of_the_climber(shop.events).segment) == ["climber", "climber"], engine
+
+
+def tested(home):
+    "The same events with a test on the first page, and orders of members."
+    events, rng = browsing(20_000, seed=5), np.random.default_rng(6)
+    first = events.sort_values("ts").drop_duplicates("visitor_id")
+    first = first[first.ts < START + pd.Timedelta(days=16)]
+    exposures = pd.DataFrame(dict(experiment="top", variant=rng.choice(["A", "B"], len(first)), user_id=first.user_id.to_numpy(), visitor_id=first.visitor_id.to_numpy(), ts=first.ts.to_numpy() + pd.Timedelta(days=3), propensity=.5))
+    members = np.sort(events.user_id.dropna().unique())
+    orders = pd.DataFrame(dict(order_id=[f"o{k}" for k in range(900)], user_id=rng.choice(members, 900), ts=START + pd.to_timedelta(rng.integers(0, 28*86400, 900), unit="s"), status=rng.choice(["valid", "valid", "return", "cancelled"], 900), revenue=rng.integers(1, 90, 900)*100., currency="JPY"))
+    orders["revenue"] = orders.revenue.where(orders.status != "return", -orders.revenue)
+    for name, frame in dict(events=events, exposures=exposures, orders=orders, attributes=ranks_of(events)).items():
+        pl.from_pandas(frame).write_parquet(home/f"{name}.parquet")
+        cl.import_data("parquet", home/f"{name}.parquet", into=home/"shop", table=name)
+    return home/"shop"
+
+
+def test_the_people_of_a_test_are_the_same_on_every_engine(tmp_path, spark):
+    folder = tested(tmp_path)
+    polars = cl.open_shop(folder)
+    for name in ("events", "exposures", "orders", "attributes"): polars._made[name] = Table(on_polars(folder, name), name, dict(settings=polars.settings))
+    polars._made["_events"] = polars._made["events"].lazy()
+    shops = dict(duckdb=cl.open_shop(folder).tag("rank"), spark=cl.open_shop(folder, engine="spark").tag("rank"))
+    tagged = polars.tag("rank")
+    tagged._made.update(polars._made)
+    many = dict(metrics=["purchase", "revenue", "orders", "visits", "count:click", "first_view_exit"], covariates=["revenue:20d", "visits:20d", "page:/list:20d"], trigger="page:/cart")
+    few = dict(metrics=["purchase"], covariates=["revenue:20d"])   # Spark takes its time over every join
+    made = {engine: cl.experiment_users(shop, experiment="top", within="7d", **(few if engine == "spark" else many)) for engine, shop in (shops | dict(polars=tagged)).items()}
+    frames = {engine: users.to_pandas().sort_values("unit", ignore_index=True) for engine, users in made.items()}
+    known = frames["duckdb"]
+    assert len(known) > 100 and (known[["purchase", "revenue", "revenue:20d", "triggered"]].abs().sum() > 0).all() and known["rank"].nunique() > 2
+    for engine in ("polars", "spark"):
+        pd.testing.assert_frame_equal(frames[engine], known[frames[engine].columns], check_dtype=False, rtol=1e-9, obj=f"experiment_users on {engine}")
+        assert made[engine].meta["rows"] == made["duckdb"].meta["rows"]
+    assert made["polars"].meta["notes"] == made["duckdb"].meta["notes"]

@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import json
+import time
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -155,6 +157,13 @@ def test_shares_weigh_the_gain():
     assert mostly_x > mostly_y and abs(mostly_x - uplift(rows, **asked).frame.est[0]) < .005
 
 
+def test_a_segment_that_nobody_of_will_be_treated_has_no_part_in_gain_and_columns():
+    rows = counts([*USUAL, ("A", "z", 1000, 50), ("B", "z", 1000, 55)])
+    result = uplift(rows, shares=dict(x=0, y=0, z=1), **asked)
+    assert np.isfinite(result.gain.est).all() and result.columns.spread.tolist() == [0] and list(result.policy.share) == [0, 0, 1]
+    assert abs(result.gain.est[1] - result.policy.est[2]) < 1e-12 or result.policy.arm[2] == "B"
+
+
 # --- the public function
 
 def test_rows_polars_lazy_and_counts_agree():
@@ -217,8 +226,12 @@ def test_bad_counts_are_refused(rows, says):
 
 
 @pytest.mark.parametrize(("change", "says"), [
-    (dict(control="Z"), "is not an arm"), (dict(by=[]), "segment columns"), (dict(by="arm"), "named twice"), (dict(by="rnk"), "did you mean rank"), (dict(prob=95), "interval width"),
-    (dict(kind="rates"), "did you mean rate"), (dict(cost=dict(Z=1)), "is not an arm"), (dict(shares=dict(x=1)), "every segment"), (dict(value=np.inf), "is not a number")])
+    (dict(control="Z"), "is not an arm"), (dict(by=[]), "it is empty"), (dict(by=3), "by=3 is not a list of names"), (dict(by=["rank", "rank"]), "stands there twice"), (dict(by="arm"), "named twice"),
+    (dict(by="rnk"), r"did you mean rank\?$"), (dict(metric=None), "metric=None is not a name"), (dict(arm=3), "arm=3 is not a name"), (dict(prob=95), "interval width"), (dict(kind="rates"), "did you mean rate"),
+    (dict(cost=dict(Z=1)), "is not an arm"), (dict(cost="5"), "cost='5' is not a number"), (dict(cost=dict(B="x")), "cost of 'B'='x' is not a number"), (dict(cost=np.nan), "is not a number"), (dict(cost=True), "is not a number"),
+    (dict(shares=dict(x=1)), "lacks segment 'y'"), (dict(shares=dict(x=1, Y=1)), "names 'Y', which is not a segment"), (dict(shares="x"), "is not a mapping"), (dict(shares=dict(x="a", y=1)), "share of 'x'='a' is not a number"),
+    (dict(shares=dict(x=-1, y=2)), "must be 0 or more"), (dict(shares=dict(x=0, y=0)), "not all 0"), (dict(value=np.inf), "is not a number"), (dict(value="a"), "value='a' is not a number"), (dict(value=True), "is not a number"),
+    (dict(seed="x"), "seed='x' is not a whole number"), (dict(seed=-1), "seed=-1 is not a whole number")])
 def test_bad_questions_are_refused(change, says):
     with pytest.raises(cl.CrmlabError, match=says): uplift(counts(USUAL), **asked | change)
 
@@ -228,6 +241,51 @@ def test_bad_metrics_are_refused():
     for values, says in ((np.nan, "missing or infinite"), (np.inf, "missing or infinite"), (7., "is 7 for everybody"), ("a", "not numbers")):
         with pytest.raises(cl.CrmlabError, match=says): uplift(rows.assign(bought=values), **asked)
     with pytest.raises(cl.CrmlabError, match="other than 0 and 1"): uplift(rows.assign(bought=np.arange(100.)), **asked | dict(kind="rate"))
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e-60, 1e60, 1e160, 1e300])
+def test_amounts_that_cannot_be_squared_are_refused(factor):
+    rows = pd.DataFrame(dict(arm=list("AB")*50, rank=["x"]*50 + ["y"]*50, bought=factor*np.arange(100.)))
+    with pytest.raises(cl.CrmlabError, match="cannot be squared"): uplift(rows, **asked)
+
+
+def test_the_unit_of_money_changes_nothing():
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame(dict(arm=rng.choice(list("AB"), 900), rank=rng.choice(list("xyz"), 900), bought=rng.lognormal(3, 1, 900)))
+    yen, tiny, huge = (uplift(rows.assign(bought=rows.bought*f), **asked).frame for f in (1, 1e-40, 1e40))
+    assert np.allclose(tiny.est*1e40, yen.est) and np.allclose(huge.lo/1e40, yen.lo) and (huge.p_positive == yen.p_positive).all()
+
+
+def test_a_column_of_people_is_refused_before_anything_is_fitted(monkeypatch):
+    from crmlab.infer import uplift as module
+    monkeypatch.setattr(module, "fit_cells", lambda *a, **k: pytest.fail("a fit"))
+    rows = pd.DataFrame(dict(user_id=np.arange(3000), arm=list("AB")*1500, bought=np.arange(3000) % 3 == 0))
+    with pytest.raises(cl.CrmlabError, match="makes 3,000 segments, at most 1,000"): uplift(rows, **asked | dict(by="user_id"))
+    with pytest.raises(cl.CrmlabError, match="no segment of by=.* has 10 people"): uplift(rows.head(900), **asked | dict(by="user_id"))
+
+
+def test_many_segments_are_answered_in_seconds_and_never_sampled(monkeypatch):
+    from crmlab.infer import uplift as module
+    monkeypatch.setattr(module, "sample_cells", lambda *a, **k: pytest.fail("thousands of parameters sampled"))
+    rng, n = np.random.default_rng(0), 1000*15
+    rows = pd.DataFrame(dict(arm=np.tile(list("AB"), n), rank=np.repeat(np.arange(1000), 30), bought=rng.random(2*n) < .1))
+    start = time.process_time()
+    result = uplift(rows, **asked)
+    assert time.process_time() - start < 30 and len(result.frame) == 1000
+    assert result.meta["method"] == "laplace" and (result.meta["trusted"] or "audit()" in result.text("en"))
+    ax = result.plot()
+    assert len(ax.get_yticks()) == 60 and "1,000" in ax.get_title(loc="left") and ax.figure.get_size_inches()[1] < 25
+    plt.close(ax.figure)
+
+
+def test_values_that_say_nothing_by_themselves_are_shown_with_their_column():
+    for values, named in (((0, 1), ["rank=0", "rank=1"]), ((False, True), ["rank=False", "rank=True"]), (("0", "1"), ["rank=0", "rank=1"]), (("Bronze", "Royal"), ["Bronze", "Royal"])):
+        rows = counts([(a, values[s == "y"], n, y) for a, s, n, y in USUAL])
+        result = uplift(rows, **asked)
+        assert list(result.names("en").values()) == named
+        ax = result.plot()
+        assert [t.get_text() for t in ax.get_yticklabels()] == [f"{n} · B" for n in named]
+        plt.close(ax.figure)
 
 
 def test_thin_cells_are_named_and_not_estimated():

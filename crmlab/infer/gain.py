@@ -209,7 +209,7 @@ def rules_of(
     own = [dict(when=dict(row), arm=arms[k]) for row, k in zip(segments.to_dict("records"), rule) if k != uniform]
     return [*own, dict(arm=arms[uniform])]
 
-# %% ../../nbs/infer/45b_gain.ipynb #0d567377
+# %% ../../nbs/infer/45b_gain.ipynb #2225e288
 def column_spreads(
     effects,                  # draws, (draws, segments, arms without control)
     *,
@@ -222,8 +222,9 @@ def column_spreads(
     rows = []
     for name in columns.columns:
         level = pd.get_dummies(columns[name].astype(str)).to_numpy(float)*shares[:, None]
+        level = level[:, level.sum(0) > 0]   # a level without a share has no mean
         weight = level.sum(0)
-        means = np.einsum("msk,sl->mkl", effects, level/weight)
+        means = np.stack([effects[..., k] @ (level/weight) for k in range(effects.shape[-1])], axis=1)
         spread = np.sqrt((weight*(means - (means*weight).sum(-1, keepdims=True))**2).sum(-1))
         lo, hi = np.quantile(spread, [.5 - prob/2, .5 + prob/2], axis=0)
         rows += [dict(arm=a, column=name, spread=m, lo=b, hi=t) for a, m, b, t in zip(arms, np.median(spread, axis=0), lo, hi)]
