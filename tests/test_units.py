@@ -169,9 +169,9 @@ def test_a_change_that_brings_people_to_itself_shows_in_the_split(tmp_path):
 
 def test_the_arms_of_a_simulated_shop_come_near_their_truth(tmp_path):
     shop = cl.simulate("bronze_royal", users=3000, seed=6, into=tmp_path/"shop")
-    f = cl.experiment_users(shop.tag("rank"), experiment="top_first_view", metrics=["purchase", "orders", "revenue"]).to_pandas().query("rank != '(unknown)'")   # the truth is that of members
-    truth = shop.truth.to_pandas().query("kind == 'experiment' and segment == '(all)' and a != a").assign(metric=lambda t: t.key.str.partition(":")[2]).set_index(["metric", "b"]).value
-    for metric in ("purchase", "orders", "revenue"):
+    f = cl.experiment_users(shop.tag("rank"), experiment="top_first_view", metrics=["bought", "orders", "revenue"]).to_pandas().query("rank != '(unknown)'")   # the truth is that of members
+    truth = shop.truth.to_pandas().query("kind == 'experiment' and segment == '(all)' and a != a").assign(metric=lambda t: t.key.str.partition(":")[2].replace("purchase", "bought")).set_index(["metric", "b"]).value
+    for metric in ("bought", "orders", "revenue"):
         found = f.groupby("arm")[metric].agg(["mean", "sem"])
         for arm in "AB": assert abs(found.loc[arm, "mean"] - truth[metric, arm]) < 4*found.loc[arm, "sem"], (metric, arm)
 

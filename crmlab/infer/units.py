@@ -25,16 +25,16 @@ from .experiment import SUSPICIOUS_SPLIT, sample_ratio
 # %% auto #0
 __all__ = ['Counted', 'counted', 'Entered', 'entered', 'rows_after', 'amount', 'experiment_users']
 
-# %% ../../nbs/infer/43_units.ipynb #582ea224
+# %% ../../nbs/infer/43_units.ipynb #00e08a2a
 class Counted(NamedTuple):
     "One thing that is counted for every person."
     name:str           # as asked for: the name of its column
-    kind:str           # revenue, orders, visits, first_view_exit, event (1 when it happened) or count (how often)
+    kind:str           # revenue, orders, bought (1 when any), visits, first_view_exit, event (1 when it happened) or count (how often)
     what:str           # name of the event, or page:/path
     before:int|None    # µs it looks back from the exposure; None: it looks ahead
 
 _WHO = "experiment_users"
-_SOURCES = dict(revenue="orders", orders="orders", visits="visits", event="events", count="events", first_view_exit="exposed visit")
+_SOURCES = dict(revenue="orders", orders="orders", bought="orders", visits="visits", event="events", count="events", first_view_exit="exposed visit")
 
 def _look_back(name):
     "A covariate without its window, and the window in µs."
@@ -55,7 +55,7 @@ def counted(
     if text in _SOURCES and text not in ("event", "count"): return Counted(name, text, "", before)
     return Counted(name, kind, what, before) if kind in ("event", "count") and what else Counted(name, "event", text, before)
 
-# %% ../../nbs/infer/43_units.ipynb #6615aea6
+# %% ../../nbs/infer/43_units.ipynb #484e7358
 def _named(given, role, needed=True):
     "What a list of names asks for; raises `CrmlabError` on empty or doubled ones."
     names = [given] if isinstance(given, str) else given
@@ -73,7 +73,7 @@ def _refuse_unknown(shop, asked, role="metric"):
     seen = collect(distinct(events_of(shop)[0], "event", "page"))
     known = {*seen.event.dropna()} | {f"page:{p}" for p in seen.page[seen.event == "page_view"].dropna()}
     for c in steps:
-        if c.what not in known | set(STANDARD_EVENTS): raise CrmlabError(f"{_WHO}: {role} {c.name!r} is neither an event nor a page of this shop, nor one of revenue, orders, visits, first_view_exit; {suggest(c.what, sorted(known))}")
+        if c.what not in known | set(STANDARD_EVENTS): raise CrmlabError(f"{_WHO}: {role} {c.name!r} is neither an event nor a page of this shop, nor one of revenue, orders, bought, visits, first_view_exit; {suggest(c.what, sorted(known))}")
 
 # %% ../../nbs/infer/43_units.ipynb #63536a16
 def _exposures(shop, experiment):
@@ -148,11 +148,11 @@ def _kept(units, window, until, within):
     if not rows["people"]: raise CrmlabError(f"{_WHO}: nobody was watched for {within} by the end of the data ({rows['censored']:,} came too late, {rows['two_arms']:,} saw two arms); take a shorter within, or wait")
     return units.filter(~both & ~late).drop("_other"), rows
 
-# %% ../../nbs/infer/43_units.ipynb #58cd25e8
+# %% ../../nbs/infer/43_units.ipynb #cedd757c
 def _refuse_table(shop, asked, tables):
     "Raise `CrmlabError` when the shop lacks what is counted from."
     for c in asked:
-        if _SOURCES[c.kind] not in (*tables, "orders") and "events" not in tables: raise CrmlabError(f"{_WHO}: {c.name!r} is counted from events, which shop {shop.path} has not; take revenue or orders, or import events")
+        if _SOURCES[c.kind] not in (*tables, "orders") and "events" not in tables: raise CrmlabError(f"{_WHO}: {c.name!r} is counted from events, which shop {shop.path} has not; take revenue, orders or bought, or import events")
         if _SOURCES[c.kind] == "orders" and "orders" not in tables: raise CrmlabError(f"{_WHO}: {c.name!r} is counted from orders, which shop {shop.path} has not; take an event, or import orders")
 
 def entered(
@@ -208,13 +208,15 @@ def _rows_before(shop, who, source, asked):
     if source == "visits": both = both.filter(c("visit_end_us") + microseconds(_GAP) < c("exposed_us"))   # whether a visit goes on is known only later
     return both.with_columns(since=c("ts_us") - c("exposed_us")).filter(c("since") < 0)
 
-# %% ../../nbs/infer/43_units.ipynb #0080aa9c
+# %% ../../nbs/infer/43_units.ipynb #5ebb8893
+_FLAGS = ("event", "bought")   # 1 however often
+
 def amount(
     c:Counted,      # what is counted
 ) -> nw.Expr:       # of a row of its source
     "What one row adds."
     if c.kind == "revenue": return nw.col("revenue")
-    if c.kind == "orders": return nw.col("valid")
+    if c.kind in ("orders", "bought"): return nw.col("valid")
     return nw.lit(1) if c.kind == "visits" else nw.when(step_matches(c.what)).then(1).otherwise(0)
 
 def _sum(c, name):
@@ -237,7 +239,7 @@ def _column(c, name):
     "A sum as it is handed over."
     if c.kind == "first_view_exit": return nw.col("first_view_exit").cast(nw.Int64)
     filled = nw.col(name).fill_null(0)
-    return (filled > 0).cast(nw.Int64) if c.kind == "event" else filled
+    return (filled > 0).cast(nw.Int64) if c.kind in _FLAGS else filled
 
 # %% ../../nbs/infer/43_units.ipynb #13c00c9d
 def _designed(arms):
@@ -293,12 +295,12 @@ def _anonymous(units, orders):
     nobody = nw.col("known").is_null() & (nw.col("unit") == nw.col("browser"))
     return int(collect(units.select(n=nobody.cast(nw.Int64).sum())).n[0]) if orders else 0
 
-# %% ../../nbs/infer/43_units.ipynb #a68c6959
+# %% ../../nbs/infer/43_units.ipynb #f5f50179
 def experiment_users(
     shop:Shop,               # with exposures, and events or orders; its tags become segment columns
     *,
     experiment:str,          # as in the exposures
-    metrics:str|list,        # revenue, orders, visits, an event or page:/path (1 when it happened), count:event, or first_view_exit (of the exposed visit)
+    metrics:str|list,        # revenue, orders, bought, visits, an event or page:/path (1 when it happened), count:event, or first_view_exit (of the exposed visit)
     within:str="14d",        # window after the first exposure, n × 24 hours
     covariates:str|list|None=None, # what was known strictly before it, such as revenue:90d, visits:28d, orders:365d, event:search:28d, count:click:7d
     trigger:str|None=None,   # event or page:/path, logged in all arms, that tells who came to see the change
