@@ -97,20 +97,21 @@ def quantile_draws(
     even = (np.arange(size) + .5)/size
     return sample.y[np.searchsorted(reached, rng.permutation(even))]
 
-# %% ../../nbs/infer/40e_means.ipynb #f235f342
-FEW_BUYERS, LONG_TAIL = 300, 1.75   # fewer people with an amount, or logarithms that spread more: the note on long tails
+# %% ../../nbs/infer/40e_means.ipynb #027fac63
+FEW_BUYERS, LONG_TAIL = 300, 1.75   # fewer people with an amount, or logarithms that spread further upwards: the note on long tails
 
 class Tail(NamedTuple):
     "How the amounts of one arm are spread."
     zeros:float      # share of units with 0
     buyers:int       # units with an amount
     top_share:float  # share of the sum that the dearest percent of buyers bring
-    sigma:float      # standard deviation of the logarithm of positive amounts; NaN when some are negative
+    sigma:float      # spread of the logarithms above their median; NaN when an amount is negative
 
-    @property
-    def long(self) -> bool: return self.buyers < FEW_BUYERS or self.sigma > LONG_TAIL
+    def long(self, mostly_zero:bool=True) -> bool:
+        "Whether intervals may fall short; few buyers matter where most have 0."
+        return bool(self.sigma > LONG_TAIL or mostly_zero and self.buyers < FEW_BUYERS)
 
-# %% ../../nbs/infer/40e_means.ipynb #c80c4ea5
+# %% ../../nbs/infer/40e_means.ipynb #bec20dd7
 def tail_of(
     sample:Sample,   # with values
 ) -> Tail:
@@ -120,10 +121,13 @@ def tail_of(
     buyers = count.sum()
     if not buyers: return Tail(1., 0, np.nan, np.nan)
     order = np.argsort(-y, kind="stable")
-    before = np.cumsum(count[order]) - count[order]
-    top = np.clip(max(.01*buyers, 1) - before, 0, count[order]) @ y[order]/(count @ y) if y.min() > 0 else np.nan
-    logs = np.log(y) if y.min() > 0 else np.full_like(y, np.nan)
-    return Tail(float(1 - buyers/sample.n), int(buyers), float(top), float(np.sqrt(count @ (logs - count @ logs/buyers)**2/max(buyers - 1, 1))))
+    y, count = y[order], count[order]
+    before = np.cumsum(count) - count
+    if y.min() < 0: return Tail(float(1 - buyers/sample.n), int(buyers), np.nan, np.nan)
+    top = np.clip(max(.01*buyers, 1) - before, 0, count) @ y/(count @ y)
+    above = np.clip(buyers/2 - before, 0, count)          # the dearer half
+    spread = above @ np.log(y/y[(before <= buyers/2).nonzero()[0][-1]])**2/(buyers/2)
+    return Tail(float(1 - buyers/sample.n), int(buyers), float(top), float(np.sqrt(spread)))
 
 # %% ../../nbs/infer/40e_means.ipynb #22818957
 def _lognormal_misfit(y, count):

@@ -14,7 +14,8 @@ from scipy.optimize import brentq
 from ..core import CrmlabError
 
 # %% auto #0
-__all__ = ['Beta', 'rate_posterior', 'p_better', 'p_best', 'expected_loss', 'difference_quantile', 'lift_quantile', 'p_within']
+__all__ = ['Beta', 'rate_posterior', 'p_better', 'p_best', 'expected_loss', 'difference_quantile', 'lift_quantile', 'p_within',
+           'p_ratio_below']
 
 # %% ../../nbs/infer/40_posterior.ipynb #4e3f06c7
 class Beta(NamedTuple):
@@ -145,3 +146,11 @@ def p_within(
     "P(|rate b − rate a| ≤ rope)."
     if not 0 <= rope < 1: raise CrmlabError(f"rope={rope!r} is not a difference of rates; give a number from 0 to 1, such as 0.002 for 0.2 points")
     return _difference_below(b, a, rope) - _difference_below(b, a, -rope) if rope else 0.
+
+# %% ../../nbs/infer/40_posterior.ipynb #b3a65f22
+def p_ratio_below(
+    b:Beta, a:Beta,   # arm under test, the other
+    ratio:float,      # bound, such as .98
+) -> float:           # probability; NaN without a bound
+    "P(rate of b ≤ ratio × rate of a)."
+    return _ratio_below(b, a, ratio) if ratio > 0 else np.nan if ratio != ratio else 0.
