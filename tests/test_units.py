@@ -143,7 +143,7 @@ def test_a_mail_test_needs_orders_only(tmp_path):
     shop = shop_of(tmp_path, exposures=exposures, orders=orders)
     users = cl.experiment_users(shop, experiment="mail", metrics=["revenue", "orders"], within="14d", covariates=["revenue:5d", "orders:5d"])
     f = users.to_pandas()
-    assert users.meta["rows"] == dict(exposed=40, two_arms=0, censored=0, people=40) and f.arm.value_counts().to_dict() == dict(A=20, B=20)
+    assert users.meta["rows"] == dict(exposed=40, two_arms=0, early=0, censored=0, people=40) and f.arm.value_counts().to_dict() == dict(A=20, B=20)
     assert set(f.revenue) == {700.} and set(f.orders) == {1} and set(f["revenue:5d"]) == {700.} and set(f["orders:5d"]) == {1}   # the return counts on its day, the 25th lies outside
     assert set(f.propensity) == {.5} and users.meta["sample_ratio"]["p"] == 1 and users.meta["notes"] == []
     with pytest.raises(cl.CrmlabError, match="'visits' is counted from events"): cl.experiment_users(shop, experiment="mail", metrics="visits")
@@ -202,3 +202,14 @@ def test_bad_input_is_refused_in_one_line(tested, change, says):
 
 def test_a_shop_without_exposures_says_so(small_shop):
     with pytest.raises(cl.CrmlabError, match="no table 'exposures'"): cl.experiment_users(cl.open_shop(small_shop), experiment="x", metrics="purchase")
+
+
+def test_who_came_before_the_data_of_a_metric_begin_is_no_person_without_it(tmp_path):
+    "Members of this scenario are written to for a year; their orders are on record, their visits of the last weeks only."
+    shop = cl.simulate("dormant_150", users=2000, seed=5, into=tmp_path/"shop")
+    began = shop.events.to_pandas().ts.min().tz_convert("Asia/Tokyo").normalize()
+    exposed = shop.exposures.to_pandas()
+    of_visits, of_orders = (cl.experiment_users(shop, experiment="dormant_150", metrics=m, within="30d") for m in ("event:page_view", "orders"))
+    assert of_visits.meta["rows"]["early"] == (exposed.ts < began).sum() > 500 and of_visits.to_pandas().exposed_at.min() >= began
+    assert any("before the data" in n or "データが始まる前" in n for n in of_visits.meta["notes"])
+    assert of_orders.meta["rows"]["early"] == 0 and of_orders.meta["rows"]["people"] == len(exposed)
