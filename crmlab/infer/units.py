@@ -155,7 +155,7 @@ def _kept(units, window, watched, within):
     if not rows["people"]: raise CrmlabError(f"{_WHO}: nobody was watched for {within} from exposure to the end of the data ({rows['early']:,} came before the data begin, {rows['censored']:,} too late, {rows['two_arms']:,} saw two arms); take a shorter within, or wait")
     return units.filter(~both & ~early & ~late).drop("_other"), rows
 
-# %% ../../nbs/infer/43_units.ipynb #17b2c326
+# %% ../../nbs/infer/43_units.ipynb #86ae031e
 def _refuse_table(shop, asked, tables):
     "Raise `CrmlabError` when the shop lacks what is counted from."
     for c in asked:
@@ -172,6 +172,14 @@ def _began(shop, sources):
     first = pd.Timestamp(max(_first_row(shop, s) for s in sources), unit="us", tz="UTC")
     return first.tz_convert(shop.settings.timezone).normalize().value//1000
 
+def _placed(shop, exposures):
+    "Exposures with visit, owner and person; when members were told, and who owns browsers (None, None without events)."
+    if not shop.has("events"): return _without_visit(exposures).with_columns(unit=nw.coalesce("user_id", "visitor_id")), None, None
+    told, owners = _members(shop)
+    placed = _with_visit(exposures, gathered_visits(shop, who=_WHO, keep={})[0]).join(owners, on="visitor_id", how="left")
+    return placed.with_columns(unit=nw.coalesce("member", "user_id", "_owner", "visitor_id")), told, owners
+
+# %% ../../nbs/infer/43_units.ipynb #f0a05e35
 def entered(
     shop:Shop,        # with exposures
     *,
@@ -190,7 +198,7 @@ def entered(
     watched = {"events"} & {*tables} | {SOURCES[c.kind] for c in asked} & {"orders"}
     until = followed_until(shop, None, watched or {*tables})
     outcomes = {SOURCES[c.kind] for c in asked if not c.before} or {*tables}
-    units, rows = _kept(settled(_with_segments(_as_known(people, told), shop)), window, (_began(shop, outcomes), until), within)
+    units, rows = _kept(settled(people), window, (_began(shop, outcomes), until), within)
     return Entered(units, owners, rows, until, window)
 
 # %% ../../nbs/infer/43_units.ipynb #e1e2bdd4
