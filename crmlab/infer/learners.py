@@ -134,7 +134,7 @@ def _verdict(rows, rope):
     if (rows.diff_hi <= rope).all(): return "as_good"
     return "better" if rows.p_better.max() >= 1 - .05/len(rows) else "unclear"
 
-# %% ../../nbs/infer/46c_learners.ipynb #049179d0
+# %% ../../nbs/infer/46c_learners.ipynb #8e5804d3
 def _read_learners(result, lang):
     m, asked, unit = result.meta, result.meta["arguments"], result.meta["unit"]
     rows, name = result.frame.set_index("rule"), lambda r: word(f"learners.rule.{r}", lang)
@@ -163,10 +163,10 @@ def _draw_learners(result, ax, lang=None):   # ax or None
 @dataclass(frozen=True, eq=False)
 class IndividualUplift(Result):
     "Learners of individual effects beside simple rules; see `individual_uplift`."
-    scores:pd.DataFrame = field(default_factory=pd.DataFrame)   # arm, metric, features, segments, and a column `LEARNER: arm` of cross-fitted effects, as `qini` takes them
+    scores:pd.DataFrame = field(default_factory=pd.DataFrame)   # arm, metric, features, segments; cross-fitted effects `LEARNER: arm`, as `qini` takes them; `RULE takes`, the arm it gives, as `policy_value` takes it
     _draw, _read = staticmethod(_draw_learners), staticmethod(_read_learners)
 
-# %% ../../nbs/infer/46c_learners.ipynb #2f54ce56
+# %% ../../nbs/infer/46c_learners.ipynb #500e66a2
 def _asked_columns(features, by, learners, folds):
     "Features, segment columns and learners as lists."
     features, by, learners = ([v] if isinstance(v, str) else list(v or []) for v in (features, by, learners))
@@ -187,12 +187,13 @@ def _control_first(d, control, folds):
     place = np.array([arms.index(a) for a in d.arms])
     return replace(d, arms=arms, given=place[d.given])
 
-def _scored(d, arm, metric, columns, effects):
-    "The people with their cross-fitted effects."
-    made = {f"{name}: {a}": e[:, k] for name, e in effects.items() for k, a in enumerate(d.arms) if k}
-    return pd.DataFrame({arm: np.array(d.arms, dtype=object)[d.given], metric: d.reward} | {c: d.rows[c].to_numpy() for c in columns} | made)
+def _scored(d, arm, metric, columns, picked, effects):
+    "The people with their cross-fitted effects, and the arm that each rule takes."
+    names = np.array(d.arms, dtype=object)
+    made = {f"{name}: {a}": e[:, k] for name, e in effects.items() for k, a in enumerate(d.arms) if k} | {f"{rule} takes": names[choice] for rule, choice in picked.items()}
+    return pd.DataFrame({arm: names[d.given], metric: d.reward} | {c: d.rows[c].to_numpy() for c in columns} | made)
 
-# %% ../../nbs/infer/46c_learners.ipynb #21ee25d4
+# %% ../../nbs/infer/46c_learners.ipynb #0be2cf8a
 def individual_uplift(
     users,                              # one row per person of a test by lot (pandas, polars, Parquet path, lazy)
     *,
@@ -227,4 +228,4 @@ def individual_uplift(
     meta = provenance(users, prob=prob, seed=seed, rows=dict(people=d.people), arm=arm, metric=metric, control=control, features=features, by=by, learners=learners, folds=folds, cost=cost, value=value, rope=rope, model=None if model is None else str(model))
     unit = "share" if set(np.unique(d.reward)) == {0., 1.} and value is None and not costs.any() else "number"
     meta |= dict(simple=simple, rope=rope, unit=unit, verdict=_verdict(frame[frame.rule.isin(learners)], rope))
-    return IndividualUplift(frame, meta, _scored(d, arm, metric, columns, effects))
+    return IndividualUplift(frame, meta, _scored(d, arm, metric, columns, picked, effects))
