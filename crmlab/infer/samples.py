@@ -14,7 +14,8 @@ from ..tables.engine import collect, moved, scan
 from ..tables.shop import UNKNOWN
 
 # %% auto #0
-__all__ = ['SUSPICIOUS_SPLIT', 'Sample', 'sample_of', 'sample_of_sums', 'Units', 'read_units', 'samples_of', 'sample_ratio']
+__all__ = ['SUSPICIOUS_SPLIT', 'Sample', 'sample_of', 'sample_of_sums', 'summed', 'Units', 'read_units', 'samples_of',
+           'sample_ratio']
 
 # %% ../../nbs/infer/40d_samples.ipynb #4a8c2c43
 class Sample(NamedTuple):
@@ -93,8 +94,10 @@ def _refuse_two_arms(rows, cluster):
     if found.nameless > 0: raise CrmlabError(f"ab_test: some rows have no {cluster!r}; give every row the person it belongs to, or leave such rows out for all arms alike")
     if found.both > 0: raise CrmlabError(f"ab_test: {int(found.both):,} of {cluster!r} saw two arms (such as {found.example!r}); leave them out for all arms alike and say how many, or mend the assignment")
 
-# %% ../../nbs/infer/40d_samples.ipynb #22170083
-def _summary(rows):
+# %% ../../nbs/infer/40d_samples.ipynb #c365b11d
+def summed(
+    rows,              # lazy, one row per unit
+) -> pd.DataFrame:     # _arm, _segment, n, y, x, low, high, least, most, zeros, …
     "Counts, sums and extremes per arm and segment."
     total = {c: nw.col(c).sum() for c in ("rows", "squares", "absent")}
     return collect(rows.group_by("_arm", "_segment").agg(n=nw.len(), y=nw.col("y").sum(), x=nw.col("x").sum(), low=nw.col("y").min(), high=nw.col("y").max(), least=nw.col("least").min(), most=nw.col("most").max(),
@@ -214,7 +217,7 @@ class Units(NamedTuple):
     @property
     def single(self) -> bool: return self.rows is None or bool((self.summary.most_rows == 1).all())   # one row per unit
 
-# %% ../../nbs/infer/40d_samples.ipynb #6ceb7dd9
+# %% ../../nbs/infer/40d_samples.ipynb #11c32650
 def read_units(
     users,                    # rows, or sums: see `ab_test`
     *,
@@ -239,7 +242,7 @@ def read_units(
     else:
         rows = _unit_rows(lazy, arm, metric, by, cluster, denominator, covariates)
         if cluster: _refuse_two_arms(rows, cluster)
-        summary = _summary(rows)
+        summary = summed(rows)
         _refuse_rows(summary, arm, metric, denominator)
     cells = list(given) if columns else list(zip(summary._segment, summary._arm))
     if not cells: raise CrmlabError("ab_test: the table has no people; check the filter before it")
