@@ -35,7 +35,7 @@ def rate_metric(
     "A metric that is 1 for people who did it."
     return Metric("rate", np.array([0., 1.]), np.array([1 - base, base]))
 
-# %% ../../nbs/infer/44b_dry_runs.ipynb #54c78b21
+# %% ../../nbs/infer/44b_dry_runs.ipynb #cee46866
 _TOP, _LEVEL = 40, 24   # groups that thin out towards the greatest values, and groups of equal size
 
 def _groups(n):
@@ -45,7 +45,7 @@ def _groups(n):
     return np.unique(np.clip(np.round(cuts), 0, n).astype(np.int64))
 
 def _gathered(values, people):
-    "Values and people of at most some sixty groups of neighbouring values."
+    "Values and people of at most some seventy groups of neighbouring values."
     if len(values) <= _LEVEL: return values, people
     upto = people.cumsum()
     group = np.searchsorted(_groups(int(upto[-1])), upto - people/2, side="left")
@@ -111,7 +111,7 @@ def draw_tests(
         squares += value**2*count
     return Sums(*(x.cumsum(1) for x in (n, total, squares)))
 
-# %% ../../nbs/infer/44b_dry_runs.ipynb #59cd43cb
+# %% ../../nbs/infer/44b_dry_runs.ipynb #f749a84c
 def _levels(sums, kind):
     "Posterior mean and variance of every arm's metric: a flat Beta for rates, the sample's for means."
     if kind == "rate":
@@ -125,7 +125,7 @@ def chances(
     sums:Sums,                 # of simulated tests
     kind:str,                  # of the metric
     *,
-    thresholds=(.5, .9999),    # least and greatest threshold in use
+    thresholds,                # all thresholds in use
 ) -> np.ndarray:               # (tests, looks, variants)
     "The chance of every variant to be better than the control, at every look."
     if kind != "rate":
@@ -165,7 +165,7 @@ def stopped(
     tests = np.arange(len(look))
     return Ends(np.where(choose[tests, look], chance[tests, look].argmax(-1) + 1, 0), look)
 
-# %% ../../nbs/infer/44b_dry_runs.ipynb #28074357
+# %% ../../nbs/infer/44b_dry_runs.ipynb #6c7a176e
 class Rehearsal(NamedTuple):
     "Simulated tests and what would be read off at each look."
     chance:np.ndarray   # (tests, looks, variants)
@@ -182,8 +182,7 @@ def rehearse(
 ) -> Rehearsal:
     "Tests drawn and read off; ready for `stopped`."
     sums = draw_tests(metric, people, lifts=lifts, seed=seed)
-    span = min(thresholds), max(thresholds)
-    return Rehearsal(chances(sums, metric.kind, thresholds=span), loss_of_keeping(sums, metric.kind), metric.mean*(1 + np.pad(lifts, ((0, 0), (1, 0)))))
+    return Rehearsal(chances(sums, metric.kind, thresholds=thresholds), loss_of_keeping(sums, metric.kind), metric.mean*(1 + np.pad(lifts, ((0, 0), (1, 0)))))
 
 # %% ../../nbs/infer/44b_dry_runs.ipynb #d0978134
 def with_share(

@@ -34,20 +34,20 @@ def _score_error(b_successes, b_n, a_successes, a_n):
     rarest = np.minimum.reduce([b_successes, b_n - b_successes, a_successes, a_n - a_successes])
     return np.minimum(2, 6/(rarest + 1)) + .005
 
-# %% ../../nbs/infer/44_looks.ipynb #166f1650
+# %% ../../nbs/infer/44_looks.ipynb #ec585b8f
 def rate_chances(
     b_successes, b_n,          # of the arm under test: arrays of counts
     a_successes, a_n,          # of the control, same shapes
     *,
-    thresholds=(.5, .9999),    # least and greatest threshold that the answer is compared with
-) -> np.ndarray:               # probabilities, on the right side of every threshold in between
+    thresholds,                # all thresholds that the answer is compared with
+) -> np.ndarray:               # probabilities, each on the right side of every threshold
     "P(rate of b > rate of a) under flat priors: exact near the thresholds, a normal approximation far from them."
     b_successes, b_n, a_successes, a_n = np.broadcast_arrays(b_successes, b_n, a_successes, a_n)
     counts = b_successes, b_n, a_successes, a_n
     score, error = _arcsine_score(*counts), _score_error(*counts)
-    lo, hi = ndtri(thresholds[0]), ndtri(thresholds[-1])
-    chance, near = ndtr(score), (score > lo - error) & (score < hi + error)
-    chance[near] = _exact_chance(*(c[near] for c in counts))
+    chance, near = ndtr(score), np.zeros(score.shape, bool)
+    for c in thresholds: near |= np.abs(score - ndtri(c)) < error
+    chance[near] = _exact_chance(*(x[near] for x in counts))
     return chance
 
 # %% ../../nbs/infer/44_looks.ipynb #a4185371

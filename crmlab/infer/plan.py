@@ -211,15 +211,17 @@ def _rehearsed(design, c, which, lifts):
 
 def _only_first(design, lift): return np.pad(np.full((design.worlds, 1), lift), ((0, 0), (0, design.arms - 2)))
 
-# %% ../../nbs/infer/44c_plan.ipynb #3bc4c8ca
+# %% ../../nbs/infer/44c_plan.ipynb #9d3a7868
 _NULL, _LIFT, _PRIOR, _BELIEF, _CHECK, _CURVE = range(6)   # blocks of seeds
 
 def _thresholds(design, alpha):
     "c per run time, raised where the metric asks for it, with a note."
     c = thresholds_by_end(design.looks, design.ends, arms=design.arms, entries=design.daily, alpha=alpha, who="plan_test")
-    null = _rehearsed(design, [min(c), .9999], _CHECK, 0.)
+    null = _rehearsed(design, c, _CHECK, 0.)
     checked = [checked_threshold(null, c=k, alpha=alpha, last=end) for k, end in zip(c, design.ends)]
     return checked, [word("plan.note.raised") if new > old else "" for old, new in zip(c, checked)]
+
+def _one_look(design): return stop_threshold(days=1, first_day=1, arms=design.arms, alpha=design.alpha)
 
 def _run_time(design, k, c, null, useful, believed, prob):
     "One row: what a test of this length does."
@@ -234,7 +236,7 @@ def _run_time(design, k, c, null, useful, believed, prob):
         row |= with_share("assurance", right, prob)
     row |= with_share("p_false", at_null.arm > 0, prob) | dict(expected_days=calendar(at_lift), expected_days_null=calendar(at_null))
     judged = (useful, at_lift) if believed is None else (believed, at_belief)
-    once = stop_threshold(days=1, first_day=1, arms=design.arms, alpha=design.alpha)
+    once = _one_look(design)
     return row | dict(loss=float(lost(*judged).mean()), p_choose_once=float(((useful.chance[:, k].argmax(1) == 0) & (useful.chance[:, k, 0] > once)).mean()))
 
 # %% ../../nbs/infer/44c_plan.ipynb #dd455969
@@ -329,7 +331,7 @@ def _meta(source, seen, design, frame, asked):
     return dict(base=metric.mean, sd=metric.sd, kind=metric.kind, unit=unit, lift=design.lift, per_day=float(design.daily.mean()), wait=design.wait, once=once,
                 enough=bool(len(enough)), recommended=int(enough[0]) if len(enough) else len(frame) - 1, notes=notes)
 
-# %% ../../nbs/infer/44c_plan.ipynb #70f5f79f
+# %% ../../nbs/infer/44c_plan.ipynb #f760f074
 _COLUMNS = ["days", "looks", "n", "c", *(f"{p}{e}" for p in ("p_choose", "assurance", "p_false") for e in ("", "_lo", "_hi")), "expected_days", "expected_days_null", "loss", "p_choose_once", "note"]
 
 def plan_test(
@@ -357,9 +359,8 @@ def plan_test(
     seed = _whole(settings().seed if seed is None else seed, "seed", "plan_test", least=0, most=2**32)
     seen = _observed(source, metric, kind, within, entry)
     design = _design(seen, lift, arms, per_day, days, first_day, every, alpha, caring, worlds, seed)
-    c, notes = _thresholds(design, alpha)
-    mean, sd = design.lift
-    null, useful = _rehearsed(design, [*c, .95], _NULL, 0.), _rehearsed(design, [*c, .95], _LIFT, _only_first(design, mean))
+    (c, notes), once, (mean, sd) = _thresholds(design, alpha), _one_look(design), design.lift
+    null, useful = (_rehearsed(design, [*c, once], which, _only_first(design, true)) for which, true in ((_NULL, 0.), (_LIFT, mean)))
     believed = None if sd is None else _rehearsed(design, c, _PRIOR, _believed(mean, sd, seen.metric, (worlds, arms - 1), [seed, _BELIEF]))
     unsaid = word("plan.note.no_prior") if sd is None else ""
     rows = [_run_time(design, k, limit, null, useful, believed, prob) | dict(note=note or unsaid) for k, limit, note in zip(design.ends, c, notes)]
