@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 import agree
+import environments
 import pandas as pd
 import world
 
@@ -49,16 +50,7 @@ def left_out(events: int, tool: str) -> str | None:
 
 def retentioneering_python() -> Path:
     "Python of Retentioneering's own environment, made with uv on first use."
-    env = world.cache_folder()/"envs"/RETENTIONEERING.replace("==", "-")
-    python = env/("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    if not (env/".made").exists():
-        uv = subprocess.run(["bash", str(HERE.parent/"scripts/setup.sh"), "--uv"], cwd=HERE.parent, check=True, capture_output=True, text=True).stdout.strip()
-        call = lambda *a: subprocess.run([uv, *a], cwd=HERE.parent, check=True, capture_output=True, text=True)
-        env.parent.mkdir(parents=True, exist_ok=True)
-        call("venv", "-q", "--clear", "--python", sys.executable, str(env))
-        call("pip", "install", "-q", "--python", str(python), RETENTIONEERING, "pyarrow")
-        (env/".made").touch()
-    return python
+    return environments.python_of(RETENTIONEERING.replace("==", "-"), RETENTIONEERING, "pyarrow")
 
 
 def run(tool: str, query: str, shop: Path, answer: Path, *, group: str = "QUERIES", mode: str = "time") -> dict:

@@ -27,6 +27,15 @@ def of_gains(r: dict) -> list[dict]:
     return made
 
 
+def of_peers(r: dict) -> list[dict]:
+    "The promises on exact rates, over all pairs of counts."
+    pairs, alone = r["rates"]["pairs"], r["rates"]["tools"]["crmlab: P and loss alone"]
+    error = lambda key: max(abs(found["answer"][key] - pair["reference"][key]) for pair, found in zip(pairs, alone))
+    lifts = [found["answer"]["lift_lo"] for found in r["rates"]["tools"]["crmlab: ab_test"] if found["answer"]["lift_lo"] is not None]
+    return [dict(what=f"largest error of P(B > A), {len(pairs)} pairs of counts", value=error("p_better"), bound=1e-8), dict(what=f"largest error of the expected loss, {len(pairs)} pairs of counts", value=error("loss"), bound=1e-8),
+            dict(what="CPU milliseconds of P(B > A) and loss, slowest pair", value=max(found["cpu_ms"] for found in alone), bound=5), dict(what="lowest end of a lift interval", value=min(lifts), bound=-1, least=True)]
+
+
 def of_calibration(name: str, r: dict) -> list[dict]:
     "The promises on error rates, from worlds whose truth is known."
     made = []
@@ -35,6 +44,7 @@ def of_calibration(name: str, r: dict) -> list[dict]:
                  dict(what="power of heatmap_diff less that of the element test, worst setting", value=r["against"]["elements"]["worst"], bound=-.02, least=True),
                  dict(what="wrong cells among those heatmap_diff flags", value=r["wrong_cells"], bound=.1),
                  dict(what="regions of heatmap_diff whose interval holds the truth", value=r["regions_covered"], bound=.9, least=True)]
+    if name == "peers": made += of_peers(r)
     if name == "contrast":
         made += [dict(what=f"worlds with any flag, {b['kind']} ({b['worlds']:,} worlds, {b['size']}, seeds from {b['first_seed']:,})", value=b[r["winner"]]["any"], bound=.067)
                  for b in r["blocks"] if b["kind"] != "planted" and b["worlds"] >= 1000]
@@ -76,8 +86,8 @@ def promises(found: dict) -> list[dict]:
             made += [dict(what=f"events a second, simulate, {r['size']} events", value=r["events_per_s"], bound=500_000 if r["rows"]["events"] > 5*10**5 else None, least=True),
                      dict(what=f"peak memory in GB, simulate, {r['size']} events", value=r["peak_mb"]/1000, bound=2)]
     for m in made:
-        m["value"] = round(m["value"], 3 if m["value"] < 1000 else None)
-        m["kept"] = None if m["bound"] is None else (m["value"] >= m["bound"] if m.get("least") else m["value"] <= m["bound"])
+        m["kept"] = None if m["bound"] is None else bool(m["value"] >= m["bound"] if m.get("least") else m["value"] <= m["bound"])
+        m["value"] = float(f"{m['value']:.2g}") if abs(m["value"]) < .001 else round(m["value"], 3 if m["value"] < 1000 else None)
     return made
 
 
