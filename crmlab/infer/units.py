@@ -20,7 +20,7 @@ from ..measure.visits import gathered_visits, visit_rows
 from ..measure.journey import step_matches
 from ..measure.time_to import followed_until
 from ..measure.segments import ordered
-from .experiment import SUSPICIOUS_SPLIT, sample_ratio
+from .samples import SUSPICIOUS_SPLIT, sample_ratio
 
 # %% auto #0
 __all__ = ['SOURCES', 'FLAGS', 'Counted', 'counted', 'refuse_unknown_events', 'Entered', 'entered', 'rows_after', 'amount',
