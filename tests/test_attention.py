@@ -183,3 +183,74 @@ def test_changes_are_sparse_and_name_their_visit():
     e = one([(0, "page_view", "/", 0), (1, "click", "/", 0), (2, "click", "/", 0), (3, "page_leave", "/", 0)], user_id="m1")
     changes = collect(attention(e, page="/", height=HEIGHT)[0]).sort_values("band")
     assert changes[["segment", "cluster", "visitor_id", "visit_no", "band", "us", "windows"]].values.tolist() == [["(all)", "m1", "b", 1, 0, 3*10**6, 4], ["(all)", "m1", "b", 1, 8, -3*10**6, -4]]
+
+
+# --- the simulator's visitors, whose windows are known at every moment
+
+@pytest.fixture(scope="module")
+def walk():
+    "Views of a block of members with the window and the page of each, and the scenario."
+    from crmlab.sources.browsing import draw_views
+    from crmlab.sources.population import draw_people, stream
+    from crmlab.sources.scenarios import WINDOWS, read_scenario
+    scenario = read_scenario("bronze_royal")
+    people = draw_people(scenario, seed=11, block=0, policy=None)
+    views = draw_views(scenario, people, stream(11, 0, "walk"))
+    window = people.visits.window[views.visit]
+    columns = dict(device=[w[0] for w in WINDOWS], viewport_h=[float(w[2]) for w in WINDOWS])
+    return scenario, views, pd.DataFrame(dict(page=np.array(scenario.paths)[views.page], page_h=scenario.elements.height[window, views.page]) | {k: np.array(v)[window] for k, v in columns.items()})
+
+
+def steps(rows, lasting, length):
+    n = np.maximum(np.ceil(lasting/length).astype(int), 1)
+    return np.repeat(rows, n), np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n), np.repeat(lasting/n, n)
+
+
+def place(views, rows, seconds):
+    "The window is at the top until the first action, goes down evenly for six tenths of the rest, and stays."
+    share = np.clip((seconds - views.wait[rows])/np.maximum(.6*views.stay[rows], 1e-9), 0, 1)
+    return np.where((views.scroll[rows] > 0) & (seconds >= views.wait[rows]), 60 + (views.scroll[rows] - 60)*share, 0.)
+
+
+def tracked(walk, every=.1) -> pd.DataFrame:
+    "What a tracker writes that tells the place of a moving window every so many seconds."
+    scenario, views, of = walk
+    all_views, moving, last = np.arange(len(views.visit)), np.flatnonzero(views.scroll > 0), np.flatnonzero(views.to == len(scenario.pages))
+    row, k, seconds = steps(moving, .6*views.stay[moving], every)
+    parts = [("page_view", all_views, 0*views.dwell), ("scroll", row, views.wait[row] + (k + 1)*seconds), ("page_leave", last, views.dwell[last])]
+    e = pd.concat([pd.DataFrame(dict(event=name, view=rows, second=at, scroll_y=place(views, rows, at))) for name, rows, at in parts], ignore_index=True)
+    told = e.assign(ts=START + pd.to_timedelta(views.start[e.view] + e.second, unit="s"), visitor_id=views.visit[e.view].astype(str))
+    return told.join(of, on="view").drop(columns=["view", "second"])
+
+
+def true_seconds(walk, rows, height) -> np.ndarray:
+    "Visible seconds of each band, added up in steps of 50 ms along the paths of the windows."
+    _, views, of = walk
+    row, k, seconds = steps(rows, views.dwell[rows], .05)
+    top, end = place(views, row, (k + .5)*seconds), of.page_h.to_numpy()[row]
+    bottom, out = np.minimum(top + of.viewport_h.to_numpy()[row], end), np.zeros(int(of.page_h.max()//height) + 3)
+    np.add.at(out, (top//height).astype(int), seconds)
+    np.add.at(out, np.ceil(bottom/height).astype(int), -seconds)
+    return out.cumsum()[:-1]
+
+
+def test_every_band_is_within_2_percent_of_the_simulators_visible_time(walk):
+    events, (_, _, of), compared, height = tracked(walk), walk, 0, 20
+    for (page, device), views in of.groupby(["page", "device"]):
+        if len(views) < 200: continue   # in a few views a band may have been on screen for a second
+        true = true_seconds(walk, views.index.to_numpy(), height)
+        got = band_sums(attention(events, page=page, device=device, height=height, idle="1h")[0], size=len(true)).seconds.to_numpy()
+        matters = true > .01*true.max()
+        assert (np.abs(got/true - 1)[matters]).max() < .02, (page, device)
+        assert np.abs(got - true).sum() < .01*true.sum()
+        compared += matters.sum()
+    assert compared > 1000
+
+
+def test_a_recording_of_few_scrolls_is_where_bands_go_wrong(walk):
+    "The bound above is not one that any recording meets."
+    *_, of = walk
+    views = of[(of.page == "/list") & (of.device == "mobile")].index.to_numpy()
+    true = true_seconds(walk, views, 20)
+    worst = [np.abs(band_sums(attention(tracked(walk, every), page="/list", device="mobile", idle="1h")[0], size=len(true)).seconds/np.maximum(true, 1e-9) - 1)[true > .01*true.max()].max() for every in (.1, 1., 5.)]
+    assert worst[0] < .02 < worst[1] < worst[2]

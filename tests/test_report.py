@@ -89,6 +89,7 @@ class TestBehaviour:
         for name in ("crmlab", "duckdb", "by = rank", "page = /", "95%", "behaviour"): assert name in shown, name
         assert cl.word("provenance.title", lang) in shown and cl.word("provenance.seed", lang) in shown
         assert cl.word("report.behaviour.definitions", lang) in shown
+        assert cl.open_shop(small_shop).has("truth") and cl.word("report.table.truth", lang) not in shown   # a made shop's truth is no client's data
 
     def test_every_figure_has_a_sentence_and_a_title(self, small_reports, lang):
         html = small_reports[lang][1].read_text(encoding="utf-8")
@@ -138,7 +139,8 @@ def test_every_template_describes_its_parameters():
 
 
 @pytest.mark.parametrize("params, message", [(dict(bye="rank"), "has no parameter 'bye'; did you mean by?"), (dict(shop="x"), "is set by the argument shop"),
-                                             (dict(lang="ja"), "is set by the argument lang"), (dict(by={1, 2}), "by is a set")])
+                                             (dict(lang="ja"), "is set by the argument lang"), (dict(by={1, 2}), "by is a set"), (["by"], "params=['by'] is no mapping"),
+                                             (dict(only="funel"), "has no section 'funel'; did you mean funnel?"), (dict(only=[]), "only=[] names no section"), (dict(only=3), "only=3 names no section")])
 def test_a_wrong_parameter_is_refused_before_anything_runs(small_shop, tmp_path, monkeypatch, params, message):
     import papermill
     monkeypatch.setattr(papermill, "execute_notebook", lambda *args, **kwargs: pytest.fail("the notebook was run"))
@@ -150,6 +152,11 @@ def test_an_unknown_template_or_source_is_named(small_shop, tmp_path):
     with pytest.raises(cl.CrmlabError, match="no template 'behavior'; did you mean behaviour"): cl.report("behavior", shop=small_shop, out=tmp_path)
     with pytest.raises(cl.CrmlabError, match="no such shop folder, file or data set"): cl.report("behaviour", shop=tmp_path/"nowhere", out=tmp_path)
     with pytest.raises(cl.CrmlabError, match="not a shop folder"): cl.report("behaviour", shop=tmp_path, out=tmp_path/"out")
+    for shop in (None, 3, ["data/hana"]):
+        with pytest.raises(cl.CrmlabError, match=r"shop=.* is no path"): cl.report("behaviour", shop=shop, out=tmp_path)
+        with pytest.raises(cl.CrmlabError, match=r"path=.* is no path"): cl.open_shop(shop)
+        with pytest.raises(cl.CrmlabError, match=r"files=.* is no path|cannot be read"): cl.batch(shop)
+    with pytest.raises(cl.CrmlabError, match=r"out=3 is no path"): cl.report("behaviour", shop=small_shop, out=3)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -166,6 +173,15 @@ def test_parameters_arrive_as_they_were_given(users, tmp_path):
     done = cl.report(template, shop=users, lang="en", params=dict(steps=["/", 'a"b'], name="会員's"), out=tmp_path/"out").notebook
     expected = " ".join(map(repr, (["/", 'a"b'], "会員's", str(users), "en")))
     assert cells(done)[-2]["outputs"][0]["text"][0].strip() == expected
+
+
+def test_another_comparison_takes_no_others_place(users, tmp_path):
+    template, out = notebook(tmp_path/"t.ipynb", "by = 'x'  # anything\nsteps = None  # list", "print(by)"), tmp_path/"out"
+    run = lambda **params: cl.report(template, shop=users, lang="en", params=params, out=out).html.name
+    assert run() == run(by="x") == f"t-{users.stem}-en.html"   # the template's own
+    assert run(steps=["/", "/item"], by="y") == f"t-{users.stem}-by_y-steps_~+~item-en.html"
+    assert len({run(by=b) for b in ("a:b", "a*b", "a b")}) == 3 and len(list(out.glob("*.html"))) == 5
+    assert all(len(f.name) < 200 for f in [cl.report(template, shop=users, params=dict(by="長い名前"*99), out=out).html])
 
 
 def test_a_failing_cell_leaves_nothing_and_keeps_what_was_there(users, tmp_path):
@@ -201,5 +217,6 @@ def test_a_report_shows_the_sections_asked_for_and_a_batch_writes_many(small_sho
     page = Path(done.html[0]).read_text(encoding="utf-8")
     assert word("report.behaviour.funnel", "en") in page and word("report.behaviour.definitions", "en") not in page and page.count("<h2") == 2   # the funnel, and where the numbers came from
     assert [f.name for f in sorted((tmp_path/"out").iterdir())] == [Path(done.html[0]).with_suffix(".html").name, Path(done.html[0]).with_suffix(".ipynb").name]
-    with pytest.raises(cl.CrmlabError, match="template behaviour has no section 'funel'; did you mean funnel"): cl.report("behaviour", shop=small_shop, params=dict(only="funel"), out=tmp_path/"x")
-    assert not (tmp_path/"x").exists()
+    client.write_text(f"shop: {small_shop}\nout: {tmp_path}/x\nreports: [{{template: behaviour}}, {{template: behaviour, params: {{only: [funel]}}}}]", encoding="utf-8")
+    with pytest.raises(cl.CrmlabError, match="hana.yaml: template behaviour has no section 'funel'; did you mean funnel"): cl.batch(client)
+    assert not (tmp_path/"x").exists()   # told before the first report runs

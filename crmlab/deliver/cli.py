@@ -245,7 +245,7 @@ def _add_simulate(commands):
     _add_language(p)
     p.set_defaults(run=_simulate)
 
-# %% ../../nbs/deliver/55_cli.ipynb #c7ad9188
+# %% ../../nbs/deliver/55_cli.ipynb #f20f0942
 def _add_doctor(commands):
     p = commands.add_parser("doctor", help="say what a shop folder holds and what seems wrong with it", description="Tables, imports, months beside the cart's own totals, and findings with what to do.")
     p.add_argument("shop", help="shop folder")
@@ -254,7 +254,7 @@ def _add_doctor(commands):
     p.set_defaults(run=_doctor)
 
 def _add_report(commands):
-    p = commands.add_parser("report", help="write a client report", description="Run a template and write an executed notebook and one HTML file. A failing cell writes nothing.",
+    p = commands.add_parser("report", help="write a client report", description="Run a template and write an executed notebook and one HTML file. A failing cell writes nothing. The files are called template-shop-language, with name_value for every parameter that is not the template's own, so that another comparison takes no other's place.",
                             add_help=False, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("-h", "--help", action=_ReportHelp, nargs=0, help="show this message with the parameters of every template")
     p.add_argument("template", help="behaviour, experiment, or the path of a notebook")

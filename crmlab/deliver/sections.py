@@ -310,7 +310,7 @@ def definitions_section(
     defined = {behaviour_name(f"{kind}:{word('report.term.any')}" if of else kind): known_word(f"report.term.{kind}{'_of' if of else ''}.text", "") for kind, of in kinds}
     return (terms(named | {k: v for k,v in defined.items() if v}),)
 
-# %% ../../nbs/deliver/53b_sections.ipynb #80b2c22a
+# %% ../../nbs/deliver/53b_sections.ipynb #9e7eec85
 def quality_section(
     shop:Shop,     # any shop
     facts:Facts,   # of the shop
@@ -319,12 +319,12 @@ def quality_section(
     sums = pd.DataFrame([c for i in shop.manifest["imports"] for c in i["counts"]]).groupby("table")[["read", "kept", "duplicate", "rejected"]].sum()
     columns = [word(f"report.quality.{c}") for c in ("table", "rows", "period", "read", "duplicate", "rejected")]
     rows = []
-    for r in facts.about.frame.itertuples():
+    for r in facts.about.frame[facts.about.frame.table != "truth"].itertuples():
         days = [day_text(pd.Timestamp(m).tz_convert(shop.settings.timezone)) for m in (r.first, r.last) if not pd.isna(m)]
         c = sums.loc[r.table] if r.table in sums.index else dict.fromkeys(sums.columns, 0)
         rows.append([known_word(f"report.table.{r.table}", r.table), show(r.rows, "count"), word("report.from_to", first=days[0], last=days[1]) if len(days) == 2 else "–",
                      *(show(c[k], "count") for k in ("read", "duplicate", "rejected"))])
-    refused = int(sums.rejected.sum())
+    refused = next((f for f in facts.about.found if f["check"] == "rejected"), None)
     parts = [data_table(pd.DataFrame(rows, columns=columns), caption=word("report.quality.caption"), numbers=[c for i,c in enumerate(columns) if i not in (0, 2)])]
-    if refused: parts.insert(0, notice(word("report.quality.refused", n=show(refused, "count"), share=show(refused/max(sums.read.sum(), 1), "share"))))
+    if refused: parts.insert(0, notice(word("report.quality.refused", n=show(refused["count"], "count"), share=show(refused["share"], "share"))))
     return tuple(parts)

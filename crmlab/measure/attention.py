@@ -139,7 +139,7 @@ def attention(
     placed = changes.with_columns(us=here("us"), windows=here("windows"), band=here("band"))
     return placed.join(visits.select(*VISIT, "segment", "cluster"), on=list(VISIT)), _facts(visits, changes)
 
-# %% ../../nbs/measure/30c_attention.ipynb #0fd278bd
+# %% ../../nbs/measure/30c_attention.ipynb #ce3ee9c4
 LOOKED = 1   # s on screen that count as a look
 
 def _people(changes):
@@ -152,7 +152,6 @@ def _people(changes):
     rows = rows.select("segment", "cluster", "band", **seconds, y=crossed("us", LOOKED*10**6), x=crossed("windows", 1))
     return rows.group_by("segment", "cluster", "band").agg(nw.col(*seconds).sum(), nw.col("y", "x").sum().cast(nw.Float64))
 
-# %% ../../nbs/measure/30c_attention.ipynb #1eb32ccd
 def _products(people):
     "Per segment and band the changes of the sums over people, of their products and of the number of people."
     terms = [c for c in ("t", "slope", "y", "x") if c in people.columns]
