@@ -15,7 +15,7 @@ import time
 import numpy as np
 import pandas as pd
 
-from crmlab.infer.dry_runs import Sums, chances, loss_of_keeping, metric_of, rate_metric, rehearse, stopped
+from crmlab.infer.dry_runs import Sums, chances_seen, loss_of_keeping, metric_of, rate_metric, rehearse, stopped
 from crmlab.infer.looks import false_choice, look_days, stop_threshold
 from crmlab.infer.plan import plan_test
 
@@ -55,7 +55,7 @@ def ended(sums: Sums, kind: str, c: float) -> dict:
     "Shares of tests in which any variant is chosen: by the default rule, and by the threshold alone."
     seen, n, total, squares = from_day(sums, FIRST), *(x[:, -1].sum() for x in sums)
     found_in_80 = (1.645 + .842)*np.sqrt(2*(squares/n - (total/n)**2)/sums.n[:, -1].mean())   # as a difference
-    chance, loss = chances(seen, kind, thresholds=[c]), loss_of_keeping(seen, kind)
+    chance, loss = chances_seen(seen, kind, thresholds=[c]), loss_of_keeping(seen, kind)
     return {name: float((stopped(chance, loss, c=c, care=care, last=chance.shape[1] - 1).arm > 0).mean()) for name, care in (("rule", .1*found_in_80), ("c_alone", 0.))}
 
 
@@ -78,14 +78,14 @@ def false_choices(tests: int) -> list[dict]:
 
 def peeking(tests: int) -> dict:
     "What the usual 95 % does, looked at daily: simulated and solved."
-    chance = chances(rate_tests(np.random.default_rng([0, 999]), tests, 2, 500, .05), "rate", thresholds=[.95])[..., 0]
+    chance = chances_seen(rate_tests(np.random.default_rng([0, 999]), tests, 2, 500, .05), "rate", thresholds=[.95])[..., 0]
     return {f"from_day_{first}": dict(simulated=float((chance[:, first - 1:] > .95).any(1).mean()), solved=round(false_choice(.95, first_day=first), 4)) for first in (1, FIRST, DAYS)}
 
 
 def found(sums: Sums, kind: str, c: float, days: int) -> float:
     "How often the first variant is chosen by the threshold alone."
     seen = Sums(*(x[:, FIRST - 1:days] for x in sums))
-    ends = stopped(chances(seen, kind, thresholds=[c]), loss_of_keeping(seen, kind), c=c, care=0., last=days - FIRST)
+    ends = stopped(chances_seen(seen, kind, thresholds=[c]), loss_of_keeping(seen, kind), c=c, care=0., last=days - FIRST)
     return round(float((ends.arm == 1).mean()), 4)
 
 

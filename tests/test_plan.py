@@ -232,6 +232,18 @@ def test_a_whole_plan_takes_seconds():
     assert time.process_time() - start < 20
 
 
+@pytest.mark.parametrize("arms", [2, 3])
+def test_ab_test_decides_by_the_rule_of_the_plan(arms):
+    plan = plan_test(.05, **asked | dict(arms=arms, per_day=450*arms))
+    c, n = plan.recommended.c, 9000
+    chance = rate_chances(np.arange(450, 600), np.full(150, n), np.full(150, 450), np.full(150, n), thresholds=[c])
+    enough = 450 + int((chance > c).argmax())   # the first count that is enough
+    for successes, decision in ((enough - 1, "running"), (enough, "choose")):
+        counts = pd.DataFrame(dict(arm=list("ABC")[:arms], n=n, successes=[450, successes, 450][:arms]))
+        test = cl.ab_test(counts, arm="arm", metric="conversion", control="A", days=20, **plan.rule)
+        assert test.decision.decision.tolist() == [decision]
+
+
 # --- a shop, counted by hand
 
 def counted_by_hand(days=7):

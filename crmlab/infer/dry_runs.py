@@ -14,7 +14,7 @@ from ..intervals import rate_interval
 from .looks import mean_chances, rate_chances
 
 # %% auto #0
-__all__ = ['Metric', 'rate_metric', 'metric_of', 'Sums', 'draw_tests', 'chances', 'loss_of_keeping', 'Ends', 'stopped',
+__all__ = ['Metric', 'rate_metric', 'metric_of', 'Sums', 'draw_tests', 'chances_seen', 'loss_of_keeping', 'Ends', 'stopped',
            'Rehearsal', 'rehearse', 'with_share', 'lost', 'checked_threshold']
 
 # %% ../../nbs/infer/44b_dry_runs.ipynb #856b6d65
@@ -111,7 +111,7 @@ def draw_tests(
         squares += value**2*count
     return Sums(*(x.cumsum(1) for x in (n, total, squares)))
 
-# %% ../../nbs/infer/44b_dry_runs.ipynb #f749a84c
+# %% ../../nbs/infer/44b_dry_runs.ipynb #c2554946
 def _levels(sums, kind):
     "Posterior mean and variance of every arm's metric: a flat Beta for rates, the sample's for means."
     if kind == "rate":
@@ -121,7 +121,7 @@ def _levels(sums, kind):
     mean = sums.total/n
     return mean, np.maximum(sums.squares/n - mean**2, 0)/n
 
-def chances(
+def chances_seen(
     sums:Sums,                 # of simulated tests
     kind:str,                  # of the metric
     *,
@@ -143,14 +143,14 @@ def loss_of_keeping(
     score = np.divide(ahead, spread, out=np.zeros_like(ahead), where=spread > 0)
     return (spread*np.exp(-score**2/2)/np.sqrt(2*np.pi) + ahead*ndtr(score)).sum(-1)
 
-# %% ../../nbs/infer/44b_dry_runs.ipynb #ab361ee1
+# %% ../../nbs/infer/44b_dry_runs.ipynb #e86a854f
 class Ends(NamedTuple):
     "How tests ended."
     arm:np.ndarray    # position of the arm in use afterwards; 0 is the control
     look:np.ndarray   # position of the last look
 
 def stopped(
-    chance:np.ndarray,   # (tests, looks, variants), see `chances`
+    chance:np.ndarray,   # (tests, looks, variants), see `chances_seen`
     loss:np.ndarray,     # (tests, looks), see `loss_of_keeping`
     *,
     c:float,             # threshold of choosing
@@ -165,7 +165,7 @@ def stopped(
     tests = np.arange(len(look))
     return Ends(np.where(choose[tests, look], chance[tests, look].argmax(-1) + 1, 0), look)
 
-# %% ../../nbs/infer/44b_dry_runs.ipynb #6c7a176e
+# %% ../../nbs/infer/44b_dry_runs.ipynb #db9c3767
 class Rehearsal(NamedTuple):
     "Simulated tests and what would be read off at each look."
     chance:np.ndarray   # (tests, looks, variants)
@@ -182,7 +182,7 @@ def rehearse(
 ) -> Rehearsal:
     "Tests drawn and read off; ready for `stopped`."
     sums = draw_tests(metric, people, lifts=lifts, seed=seed)
-    return Rehearsal(chances(sums, metric.kind, thresholds=thresholds), loss_of_keeping(sums, metric.kind), metric.mean*(1 + np.pad(lifts, ((0, 0), (1, 0)))))
+    return Rehearsal(chances_seen(sums, metric.kind, thresholds=thresholds), loss_of_keeping(sums, metric.kind), metric.mean*(1 + np.pad(lifts, ((0, 0), (1, 0)))))
 
 # %% ../../nbs/infer/44b_dry_runs.ipynb #d0978134
 def with_share(
