@@ -72,7 +72,7 @@ def rate_rows(
         rows.append(row)
     return rows
 
-# %% ../../nbs/infer/40g_effects.ipynb #93687a56
+# %% ../../nbs/infer/40g_effects.ipynb #ea6c7a0e
 class Known(NamedTuple):
     "One arm: its estimate and posterior draws."
     n:int
@@ -85,7 +85,8 @@ def _draws_against(arm, control, asked):
     diff, found = arm.draws - control.draws, dict(note="")
     if np.ptp(diff) == 0 and diff[0] == 0: return dict(diff=arm.est - control.est, note=word("experiment.note.same"))
     found |= dict(zip(("diff", "diff_lo", "diff_hi"), _around(arm.est - control.est, *np.quantile(diff, asked.tails))))
-    if control.draws.min() > 0 and control.est > 0: found |= dict(zip(("lift", "lift_lo", "lift_hi"), _around(arm.est/control.est - 1, *np.quantile(arm.draws/control.draws - 1, asked.tails))))
+    above = control.draws > 0
+    if above.mean() > .999 and control.est > 0: found |= dict(zip(("lift", "lift_lo", "lift_hi"), _around(arm.est/control.est - 1, *np.quantile(arm.draws[above]/control.draws[above] - 1, asked.tails))))
     else: found |= dict(note=word("experiment.note.no_lift"))
     worst = (arm.draws > (1 - asked.tolerated)*control.draws).mean() if asked.high else (arm.draws < (1 + asked.tolerated)*control.draws).mean()
     ties = .5*(diff == 0).mean()   # only quantiles of round amounts have any

@@ -61,7 +61,7 @@ def sample_of_sums(
     "A sample of which only sums are known."
     return Sample(int(n), np.array([total, n, total if squares is None else squares, total, n], float))
 
-# %% ../../nbs/infer/40d_samples.ipynb #21e01900
+# %% ../../nbs/infer/40d_samples.ipynb #25e932fb
 _ALL = "(all)"
 
 def _number(names, column, who):
@@ -69,6 +69,10 @@ def _number(names, column, who):
     kind = names[column]
     if not (kind.is_numeric() or kind == nw.Boolean): raise CrmlabError(f"ab_test: {who} {column!r} holds {kind}, not 0/1 or amounts; make a column of numbers, such as 1 for people who did it")
     return nw.col(column).cast(nw.Float64)
+
+def _label(schema, column):
+    "A column as text, spelled alike on every engine."
+    return nw.when(nw.col(column)).then(nw.lit("True")).when(~nw.col(column)).then(nw.lit("False")).otherwise(nw.lit(None)) if schema[column] == nw.Boolean else nw.col(column).cast(nw.String)
 
 def _unit_rows(lazy, arm, metric, by, cluster, denominator, covariates):
     "One row per unit: _arm, _segment, y, x, rows, least, most, squares, absent and the covariates c0, c1…"
@@ -78,7 +82,7 @@ def _unit_rows(lazy, arm, metric, by, cluster, denominator, covariates):
     unknown = lambda v: v.is_null() | v.is_nan() | (v.abs() == float("inf"))
     absent = unknown(value) | unknown(base) if denominator else unknown(value)
     extra = {f"c{k}": _number(schema, c, "covariate") for k, c in enumerate(covariates)}
-    rows = lazy.select(_arm=nw.col(arm).cast(nw.String), _segment=nw.col(by).cast(nw.String) if by else nw.lit(_ALL), y=value, x=base, absent=absent.cast(nw.Int64),
+    rows = lazy.select(_arm=_label(schema, arm), _segment=_label(schema, by) if by else nw.lit(_ALL), y=value, x=base, absent=absent.cast(nw.Int64),
                        **(dict(_unit=nw.col(cluster).cast(nw.String)) if cluster else {}), **extra)
     rows = rows.with_columns(nw.col("_segment").fill_null(UNKNOWN), rows=nw.lit(1), least=nw.col("y"), most=nw.col("y"), squares=nw.col("y")**2)
     rows = rows.with_columns(**{c: nw.when(~unknown(nw.col(c))).then(nw.col(c)) for c in extra}) if extra else rows
@@ -94,7 +98,7 @@ def _refuse_two_arms(rows, cluster):
     if found.nameless > 0: raise CrmlabError(f"ab_test: some rows have no {cluster!r}; give every row the person it belongs to, or leave such rows out for all arms alike")
     if found.both > 0: raise CrmlabError(f"ab_test: {int(found.both):,} of {cluster!r} saw two arms (such as {found.example!r}); leave them out for all arms alike and say how many, or mend the assignment")
 
-# %% ../../nbs/infer/40d_samples.ipynb #c365b11d
+# %% ../../nbs/infer/40d_samples.ipynb #82c0cd4a
 def summed(
     rows,              # lazy, one row per unit
 ) -> pd.DataFrame:     # _arm, _segment, n, y, x, low, high, least, most, zeros, …
@@ -107,6 +111,8 @@ def _refuse_rows(summary, arm, metric, denominator):
     if not len(summary): raise CrmlabError("ab_test: the table has no people; check the filter before it")
     if (lost := summary.n[summary._arm.isna()].sum()): raise CrmlabError(f"ab_test: {int(lost):,} people have no {arm!r}; leave them out only if they were never assigned")
     if (absent := int(summary.absent.sum())): raise CrmlabError(f"ab_test: metric {metric!r}{f' or {denominator!r}' if denominator else ''} is missing or infinite for {absent:,} people; fill it (0 for those who did not) or drop it for all arms alike")
+    largest = max(abs(summary.low.min()), abs(summary.high.max()))
+    if largest > 1e100 or 0 < largest < 1e-100: raise CrmlabError(f"ab_test: metric {metric!r} has values such as {largest:.3g}, whose squares no computer holds; rescale it, say to thousands")
     if denominator and summary.least_x.min() < 0: raise CrmlabError(f"ab_test: denominator {denominator!r} has a negative value ({summary.least_x.min():g}); give what the metric is divided by, 0 or more")
 
 # %% ../../nbs/infer/40d_samples.ipynb #a980ef90
@@ -178,10 +184,11 @@ def _refuse_sums(place, r):
     if r.get("successes", 0) > r["n"]: raise CrmlabError(f"ab_test: {place} has {r['successes']:g} successes of n={r['n']:g} people; n must be the people, successes those of them who did it")
     if "squares" in r and r["squares"]*r["n"] < r["total"]**2*(1 - 1e-9): raise CrmlabError(f"ab_test: squares of {place} are too small for its total ({shown}); squares is the sum of each person's value squared")
 
-# %% ../../nbs/infer/40d_samples.ipynb #05370df6
+# %% ../../nbs/infer/40d_samples.ipynb #7f6edf1a
 def _read_sums(lazy, columns, arm, by):
     "Sample per (segment, arm) of a table of sums; rows of the same cell are added."
-    rows = collect(lazy.select(_arm=nw.col(arm).cast(nw.String), _segment=nw.col(by).cast(nw.String).fill_null(UNKNOWN) if by else nw.lit(_ALL), **{c: nw.col(c).cast(nw.Float64) for c in columns}))
+    schema = lazy.collect_schema()
+    rows = collect(lazy.select(_arm=_label(schema, arm), _segment=_label(schema, by).fill_null(UNKNOWN) if by else nw.lit(_ALL), **{c: _number(schema, c, "column") for c in columns}))
     cells = {}
     for r in rows.to_dict("records"):
         sums = {c: r[c] for c in columns}
@@ -217,7 +224,7 @@ class Units(NamedTuple):
     @property
     def single(self) -> bool: return self.rows is None or bool((self.summary.most_rows == 1).all())   # one row per unit
 
-# %% ../../nbs/infer/40d_samples.ipynb #11c32650
+# %% ../../nbs/infer/40d_samples.ipynb #fd7f638b
 def read_units(
     users,                    # rows, or sums: see `ab_test`
     *,
@@ -236,7 +243,7 @@ def read_units(
     asked = [*([by] if by else []), *([cluster] if cluster else []), *([denominator] if denominator else []), *covariates]
     need(names, arm, *asked, *(columns or [metric]), who="ab_test")
     if columns and (cluster or denominator or covariates): raise CrmlabError(f"ab_test: {'cluster' if cluster else 'denominator' if denominator else 'covariate'}= needs rows, one per person; this table holds {' and '.join(columns)} only")
-    if len({arm, metric, *asked}) < len(asked) + 2: raise CrmlabError(f"ab_test: one column is named twice among arm={arm!r}, metric={metric!r} and {', '.join(map(repr, asked))}; each needs a column of its own")
+    if (twice := next((c for k, c in enumerate([arm, metric, *asked]) if c in [arm, metric, *asked][:k]), None)): raise CrmlabError(f"ab_test: column {twice!r} is named twice among arm, metric, by, cluster, denominator and covariate; each needs a column of its own")
     rows = summary = given = None
     if columns: given = _read_sums(lazy, columns, arm, by)
     else:
@@ -245,7 +252,7 @@ def read_units(
         summary = summed(rows)
         _refuse_rows(summary, arm, metric, denominator)
     cells = list(given) if columns else list(zip(summary._segment, summary._arm))
-    if not cells: raise CrmlabError("ab_test: the table has no people; check the filter before it")
+    if not cells or given and not sum(s.n for s in given.values()): raise CrmlabError("ab_test: the table has no people; check the filter before it")
     if any(a is None or a != a for _, a in cells): raise CrmlabError(f"ab_test: some rows have no {arm!r}; leave them out only if those people were never assigned")
     return Units(metric, _arms_of([a for _, a in cells], control, arm), _segments_of([s for s, _ in cells], by), rows, summary, given, bool(columns) and "successes" in columns)
 
