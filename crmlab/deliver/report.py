@@ -110,7 +110,7 @@ def _worded(notebook, lang):
             cell.source = re.sub(r"\{([a-z_0-9]+(?:\.[a-z_0-9]+)+)\}", lambda m: known_word(m[1], m[0], lang), cell.source)
     return notebook
 
-# %% ../../nbs/deliver/54_report.ipynb #9e47eea1
+# %% ../../nbs/deliver/54_report.ipynb #ca9a8042
 _SECTION = re.compile(r"#+ +\{[a-z_0-9.]*?([a-z_0-9]+?)(?:_heading)?\}")
 
 def _chosen(notebook, only, name):
@@ -118,7 +118,7 @@ def _chosen(notebook, only, name):
     if only is None: return notebook
     wanted, current, cells = [only] if isinstance(only, str) else only, None, []
     for cell in notebook.cells:
-        heading = _SECTION.match(cell.source) if cell.cell_type == "markdown" else None
+        heading = _SECTION.match(cell.source)   # of a code cell: its first comment, since sections that not every report has write their headings themselves
         if heading: current = heading[1]
         cells.append((current, cell))
     known = list(dict.fromkeys(s for s, _ in cells if s))
