@@ -58,7 +58,7 @@ def lasting_section(
     figure = picture(course, title=word("report.experiment.lasting_title"), size=(5.6, 3), font=10)
     return heading(word("report.experiment.lasting_heading")), figure, reading(course.text())
 
-# %% ../../nbs/deliver/53g_further.ipynb #5c883feb
+# %% ../../nbs/deliver/53g_further.ipynb #68c5b1ba
 _REHEARSALS = 200
 
 def rehearsed_cover(
@@ -66,12 +66,12 @@ def rehearsed_cover(
     *,
     worlds:int=_REHEARSALS, # tests drawn
     seed:int|None=None,# of the draws; the settings' when None
-) -> int|None:         # in how many of them the interval of the leading arm held the true difference; None for other metrics
+) -> int|None:         # in how many of them the interval of the leading arm held the true difference; None for other metrics and adjusted ones
     "The coverage of this test's own interval, by drawing the test again."
     metric, control = test.decision.metric.iloc[0], test.meta["arguments"]["control"]
     rows = test.frame[(test.frame.metric == metric) & (test.frame.n > 0)].set_index("arm")
     others = rows[rows.p_better.notna()]
-    if test.meta["kind"][metric] != "rate" or others.empty: return None
+    if test.meta["kind"][metric] != "rate" or len(test.adjustment) or others.empty: return None
     rng, tail = np.random.default_rng(settings().seed if seed is None else seed), (1 - test.meta["prob"])/2
     one, base = others.loc[others.est.idxmax()], rows.loc[control]
     drawn = [(rng.binomial(int(r.n), r.est, worlds), int(r.n)) for r in (one, base)]

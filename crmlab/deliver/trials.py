@@ -188,7 +188,7 @@ def trial_split(
     left = (footnote(trial.left_out),) if trial.left_out else ()
     return (reading if fine else notice)(text), data_table(pd.DataFrame(rows, columns=columns), numbers=columns[1:]), *_triggered(trial), *left, *map(notice, trial.facts.get("notes", ()))
 
-# %% ../../nbs/deliver/53d_trials.ipynb #c5937e44
+# %% ../../nbs/deliver/53d_trials.ipynb #512f36bd
 def _relative(value): return ("+" if value >= 0 else "−") + show(abs(value), "share")
 
 def span_text(
@@ -204,25 +204,31 @@ def _value(unit, *values, signed=False):
     far = max((abs(v) for v in values if v == v), default=0.)
     return lambda v: value_text(v, unit, signed=signed, scale=far)
 
-def _said(row, segment):
-    "What may be claimed of an arm; a note on its lift only where the lift is shown."
-    if pd.isna(row.p_better): return row.note or "–"
-    return word(f"certainty.{_claim(row.p_better)}") + (word("report.experiment.noted", note=row.note) if row.note and not segment else "")
+def _said(row):
+    "What may be claimed of an arm."
+    return "–" if pd.isna(row.p_better) else word(f"certainty.{_claim(row.p_better)}")
 
-# %% ../../nbs/deliver/53d_trials.ipynb #de7d4312
+def _notes(test, segment):
+    "Notes of the rows, one line for all rows that share it."
+    rows = test.frame[test.frame.note.fillna("") != ""]
+    where = lambda r: " · ".join([r.segment]*segment + [metric_name(r.metric)]*(test.frame.metric.nunique() > 1) + [r.arm])
+    told = {note: [where(r) for r in part.itertuples()] for note, part in rows.groupby("note", sort=False)}
+    return tuple(footnote(word("report.experiment.noted", rows=word("report.experiment.left.and").join(names), note=note)) for note, names in told.items())
+
+# %% ../../nbs/deliver/53d_trials.ipynb #05938a43
 def _arm_rows(test, first, lift):
     "The rows of the table of arms; `first` gives what stands in front."
     for r in test.frame.itertuples():
         unit = test.meta["unit"][r.metric]
         level, effect = _value(unit, r.est, r.hi), _value(unit, r.diff, r.diff_lo, r.diff_hi, signed=True)
         relative = [span_text(r.lift, r.lift_lo, r.lift_hi, _relative)] if lift else []
-        yield [*first(r), r.arm, f"{r.n:,}", span_text(r.est, r.lo, r.hi, level), span_text(r.diff, r.diff_lo, r.diff_hi, effect), *relative, "–" if pd.isna(r.p_better) else chance_text(r.p_better), _said(r, not lift)]
+        yield [*first(r), r.arm, f"{r.n:,}", span_text(r.est, r.lo, r.hi, level), span_text(r.diff, r.diff_lo, r.diff_hi, effect), *relative, "–" if pd.isna(r.p_better) else chance_text(r.p_better), _said(r)]
 
 def trial_arms(
     test:ABTest,          # the comparison
     *,
     segment:bool=False,   # one row per segment and arm
-):                        # part
+) -> tuple:               # parts: the table, and what must be known of its rows
     "Value, effect and lift of every arm; of several metrics one below the other."
     many = test.frame.metric.nunique() > 1
     front = ["segment"]*segment + ["metric"]*many
@@ -231,22 +237,23 @@ def trial_arms(
     columns = [word("report.segment" if c == "segment" else f"report.experiment.{c}") for c in front + kept] + [word("report.certainty")]
     caption = word("report.experiment.table_caption", control=test.meta["arguments"]["control"], prob=f"{100*test.meta['prob']:g}")
     certain = [p == p and _claim(p) == "certain" for p in test.frame.p_better]
-    return data_table(pd.DataFrame(list(_arm_rows(test, first, not segment)), columns=columns), caption=caption, numbers=columns[len(front) + 1:-1], certain=certain)
+    table = pd.DataFrame(list(_arm_rows(test, first, not segment)), columns=columns)
+    return data_table(table, caption=caption, numbers=columns[len(front) + 1:-1], certain=certain), *_notes(test, segment)
 
-# %% ../../nbs/deliver/53d_trials.ipynb #67f600cd
+# %% ../../nbs/deliver/53d_trials.ipynb #44e049f9
 def trial_effects(
     test:ABTest,   # of everyone
 ) -> tuple:        # parts
-    "What each arm changed: figure, sentence, table, guardrails."
+    "What each arm changed: figure, sentence, table."
     known = test.frame[test.frame.p_better.notna()]
-    if known.empty: return notice(word("experiment.decision.why.nothing")), trial_arms(test)
+    if known.empty: return notice(word("experiment.decision.why.nothing")), *trial_arms(test)
     first = known[known.metric == test.decision.metric[0]]
-    said = [word("report.experiment.effect_reading", metric=metric_name(first.metric.iloc[0]), n=first.arm.nunique(), certain=int((first.p_better.map(_claim) == "certain").sum())), *guard_lines(test)]
+    said = [word("report.experiment.effect_reading", metric=metric_name(first.metric.iloc[0]), n=first.arm.nunique(), certain=int((first.p_better.map(_claim) == "certain").sum()))]
     if test.meta["long_tails"]: said.append(word("experiment.tail"))
     figure = picture(test, title=word("report.experiment.effect_title"), size=(4.9, 1.3 + .45*known.diff_lo.notna().sum()), font=10)
-    return figure, reading(word("visits.space").join(said)), trial_arms(test)
+    return figure, reading(word("visits.space").join(said)), *trial_arms(test)
 
-# %% ../../nbs/deliver/53d_trials.ipynb #0b3f9510
+# %% ../../nbs/deliver/53d_trials.ipynb #f185c6ce
 def spoken_segment(
     column:str,    # segment column
     segment:str,   # its value
@@ -269,7 +276,7 @@ def _one_column(trial, test, by):
     sure = known[known.p_better.map(_claim) == "certain"].segment.nunique()
     drawn = known.diff_lo.notna().sum()
     figure = [picture(each, title=word("report.experiment.segments_title"), size=(4.9, 1.3 + .4*drawn), font=9.5)] if drawn else []
-    return *figure, reading(word("report.experiment.segments_reading", column=by, n=each.frame.segment.nunique(), certain=sure)), trial_arms(each, segment=True)
+    return *figure, reading(word("report.experiment.segments_reading", column=by, n=each.frame.segment.nunique(), certain=sure)), *trial_arms(each, segment=True)
 
 def trial_segments(
     trial:Trial,     # the test
@@ -280,8 +287,8 @@ def trial_segments(
     if not listed(by): return ()
     return heading(word("report.experiment.segments_heading")), notice(word("report.experiment.segments_note")), *(part for column in listed(by) for part in _one_column(trial, test, column))
 
-# %% ../../nbs/deliver/53d_trials.ipynb #1a6efe34
-def _prior_name(prior, unit): return word("report.experiment.priors." + ("as_above" if prior == "given" and unit != "share" else prior))
+# %% ../../nbs/deliver/53d_trials.ipynb #a66ac485
+def _prior_name(prior, exact): return word("report.experiment.priors." + ("as_above" if prior == "given" and not exact else prior))
 
 def trial_priors(
     test:ABTest,   # of everyone
@@ -289,17 +296,22 @@ def trial_priors(
     "The same comparison under other priors, of rates; other kinds of metric lean on none."
     s = test.sensitivity[test.sensitivity.metric == test.decision.metric[0]]
     if s.empty: return (reading(word("report.experiment.prior_none")),)
+    exact = (s.prior == "jeffreys").any()   # Beta priors of rates; other estimates have priors of the effect
     columns = [word(f"report.experiment.{c}") for c in ("prior", "arm", "effect", "higher")] + [word("report.certainty")]
-    rows = [[_prior_name(r.prior, test.meta["unit"][r.metric]), r.arm, span_text(r.diff, r.diff_lo, r.diff_hi, _value(test.meta["unit"][r.metric], r.diff, r.diff_lo, r.diff_hi, signed=True)), chance_text(r.p_better), word(f"certainty.{_claim(r.p_better)}")] for r in s.itertuples()]
+    rows = [[_prior_name(r.prior, exact), r.arm, span_text(r.diff, r.diff_lo, r.diff_hi, _value(test.meta["unit"][r.metric], r.diff, r.diff_lo, r.diff_hi, signed=True)), chance_text(r.p_better), word(f"certainty.{_claim(r.p_better)}")] for r in s.itertuples()]
     same = s.assign(claim=s.p_better.map(_claim), up=s.p_better > .5).groupby("arm")[["claim", "up"]].nunique().max().max() <= 1
     return reading(word("report.experiment.prior_same" if same else "report.experiment.prior_differs")), data_table(pd.DataFrame(rows, columns=columns), numbers=columns[2:4])
 
-# %% ../../nbs/deliver/53d_trials.ipynb #da68c283
-_TERMS = ("rate", "effect", "lift", "higher", "interval", "split", "prior")
+# %% ../../nbs/deliver/53d_trials.ipynb #361432f0
+def _terms_of(test):
+    "Words that this report uses."
+    units = set(test.meta["unit"].values())
+    adjusted = ["adjusted"]*bool(len(test.adjustment))
+    return ["rate"]*("share" in units) + ["level"]*("amount" in units) + ["effect", "lift", "higher"] + ["interval"]*("share" in units and not adjusted) + ["interval_amount"]*("amount" in units or bool(adjusted)) + adjusted + ["split", "prior"]
 
 def trial_terms(
     test:ABTest,   # the comparison
 ) -> tuple:        # parts
     "What the words of the report mean."
     prob = f"{100*test.meta['prob']:g}"
-    return (terms({word(f"report.experiment.term.{k}.name"): word(f"report.experiment.term.{k}.text", prob=prob) for k in _TERMS}), footnote(word("report.experiment.rounding")))
+    return (terms({word(f"report.experiment.term.{k}.name"): word(f"report.experiment.term.{k}.text", prob=prob) for k in _terms_of(test)}), footnote(word("report.experiment.rounding")))
