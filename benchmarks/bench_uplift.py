@@ -2,7 +2,7 @@
 
 Worlds: truth from the prior (large cells, and cells of 17 to 400 people with often no conversion), and fixed plants of eight
 segments with 2,000 people a cell and a base rate of 5 %, in standard errors of a segment's effect: no effect, one common
-effect, one and two odd segments, half and half, effects that spread by 1 and by 2.5. Every setting has a block of worlds
+effect of one arm and of two, one and two odd segments, half and half, effects that spread by 1 and by 2.5. Every setting has a block of worlds
 with the seeds 0, 1, … and a second one that nothing was tuned on.
 Usage beside `run.py`, to measure one part anew and keep the others: python benchmarks/bench_uplift.py PART, where PART is
 speed, hillstrom, agreement, or settings as "calibration prior null".
@@ -24,7 +24,7 @@ from crmlab.infer.pooling import ArmCells, Prior, fit_cells
 
 SEGMENTS, PEOPLE, BASE = 8, 2000, .05
 ERROR = np.sqrt(2*BASE*(1 - BASE)/PEOPLE)   # of a segment's effect
-PLANTS = dict(null=[0]*8, common=[2]*8, one_odd=[0]*7 + [4], two_odd=[-2]*2 + [2]*6, two_odd_up=[2]*2 + [0]*6, half=[2]*4 + [-2]*4, spread_1=1., spread_2_5=2.5)
+PLANTS = dict(null=[0]*8, common=[2]*8, common_arms=[[2, 2]]*8, one_odd=[0]*7 + [4], two_odd=[-2]*2 + [2]*6, two_odd_up=[2]*2 + [0]*6, half=[2]*4 + [-2]*4, spread_1=1., spread_2_5=2.5)
 SETTINGS, BLOCKS, WORLDS = ("prior", "prior_small", *PLANTS), (0, 1000), 1000
 
 
@@ -32,8 +32,9 @@ def truth(setting: str, rng) -> tuple:
     "True rates and people per segment × arm."
     if not setting.startswith("prior"):
         plant = PLANTS[setting]
-        effect = ERROR*np.asarray(rng.normal(0, plant, SEGMENTS) if isinstance(plant, float) else plant)
-        return np.stack([np.full(SEGMENTS, BASE), np.clip(BASE + effect, .001, .999)], axis=1), np.full((SEGMENTS, 2), PEOPLE)
+        effect = ERROR*np.reshape(rng.normal(0, plant, SEGMENTS) if isinstance(plant, float) else plant, (SEGMENTS, -1))
+        rates = np.clip(np.hstack([np.full((SEGMENTS, 1), BASE), BASE + effect]), .001, .999)
+        return rates, np.full(rates.shape, PEOPLE)
     prior, arms = Prior(), 3
     common, tau_b, tau_d = prior.effect*rng.normal(size=arms - 1), abs(rng.normal(0, prior.tau_b)), rng.rayleigh(prior.tau_d)
     control = rng.normal(*prior.level) + tau_b*rng.normal(size=(SEGMENTS, 1))
@@ -157,10 +158,11 @@ def measure() -> dict:
     return dict(speed=speed(), hillstrom=hillstrom(), agreement=agreement(), calibration=calibration())
 
 
-def measured_anew(part: str, settings: list[str], stored: dict) -> dict:
+def measured_anew(part: str, settings: list[str]) -> dict:
     "The stored figures with one part replaced."
-    if part != "calibration": return stored | {part: dict(speed=speed, hillstrom=hillstrom, agreement=agreement)[part]()}
-    fresh = calibration(settings or SETTINGS)
+    fresh = calibration(settings or SETTINGS) if part == "calibration" else dict(speed=speed, hillstrom=hillstrom, agreement=agreement)[part]()
+    stored = json.loads((run.RESULTS/"uplift.json").read_text(encoding="utf-8"))["result"]   # read late: another part may have been measured meanwhile
+    if part != "calibration": return stored | {part: fresh}
     blocks = [b for b in stored["calibration"] if b["setting"] not in {f["setting"] for f in fresh}] + fresh
     return stored | dict(calibration=sorted(blocks, key=lambda b: (SETTINGS.index(b["setting"]), b["first_seed"])))
 
@@ -168,4 +170,4 @@ def measured_anew(part: str, settings: list[str], stored: dict) -> dict:
 if __name__ == "__main__":
     import run
     part, *settings = sys.argv[1:]
-    run.keep("uplift", measured_anew(part, settings, json.loads((run.RESULTS/"uplift.json").read_text(encoding="utf-8"))["result"]))
+    run.keep("uplift", measured_anew(part, settings))
