@@ -10,15 +10,15 @@ __all__ = ['CrmlabError', 'settings', 'word', 'Shop', 'open_shop', 'Table', 'sca
            'heatmap', 'smooth', 'zones', 'heatmap_diff', 'layout_from_rrweb', 'pages', 'funnel', 'transitions', 'paths',
            'time_to', 'onboarding', 'forms', 'profile', 'after_message', 'phase_behaviours', 'journey_map', 'rfm',
            'purchase_phases', 'segment_where', 'visit_clusters', 'segment_counts', 'rfm_moves', 'rfm_map', 'behaviours',
-           'contrast', 'contrast_over_time', 'ab_test', 'experiment_users', 'uplift', 'explore', 'report', 'batch',
-           'datasets']
+           'contrast', 'contrast_over_time', 'ab_test', 'experiment_users', 'novelty', 'stop_threshold', 'plan_test',
+           'uplift', 'qini', 'policy_value', 'individual_uplift', 'explore', 'report', 'batch', 'datasets']
 
 # %% ../nbs/60_names.ipynb #d6e00504
 from importlib import import_module
 
 __version__ = "0.1.0"
 
-# %% ../nbs/60_names.ipynb #850580b2
+# %% ../nbs/60_names.ipynb #fa588420
 _MODULE_OF = {
     "CrmlabError": "core", "settings": "core", "word": "core",
     "Shop": "tables.shop", "open_shop": "tables.shop", "Table": "tables.engine", "scan": "tables.engine",
@@ -32,6 +32,7 @@ _MODULE_OF = {
     "rfm": "measure.segments", "purchase_phases": "measure.segments", "segment_where": "measure.rules", "visit_clusters": "measure.clusters",
     "segment_counts": "measure.moves", "rfm_moves": "measure.moves", "rfm_map": "measure.moves", "behaviours": "measure.behaviours",
     "contrast": "infer.contrast", "contrast_over_time": "infer.drift", "heatmap_diff": "infer.heatmap_diff", "ab_test": "infer.experiment", "experiment_users": "infer.units", "uplift": "infer.uplift",
+    "novelty": "infer.novelty", "stop_threshold": "infer.looks", "plan_test": "infer.plan", "qini": "infer.qini", "policy_value": "infer.policy", "individual_uplift": "infer.learners",
     "explore": "deliver.explore", "report": "deliver.report", "batch": "deliver.batch"}
 
 _MODULES = {"datasets": "sources.datasets"}   # a name that is a module: cl.datasets.load("hillstrom")
@@ -44,7 +45,7 @@ def __getattr__(name):
 
 def __dir__(): return sorted([*_MODULE_OF, *_MODULES, "__version__"])
 
-# %% ../nbs/60_names.ipynb #e3698e46
+# %% ../nbs/60_names.ipynb #5e58e66b
 _all_ = ["CrmlabError", "settings", "word", "Shop", "open_shop", "Table", "scan", "schema_frame", "new_shop", "import_data", "simulate", "preview_definitions", "apply_definitions", "sessionize", "first_view",
          "scroll_reach", "heatmap", "smooth", "zones", "heatmap_diff", "layout_from_rrweb", "pages", "funnel", "transitions", "paths", "time_to", "onboarding", "forms", "profile", "after_message", "phase_behaviours", "journey_map", "rfm", "purchase_phases", "segment_where", "visit_clusters", "segment_counts", "rfm_moves", "rfm_map",
-         "behaviours", "contrast", "contrast_over_time", "ab_test", "experiment_users", "uplift", "explore", "report", "batch", "datasets"]
+         "behaviours", "contrast", "contrast_over_time", "ab_test", "experiment_users", "novelty", "stop_threshold", "plan_test", "uplift", "qini", "policy_value", "individual_uplift", "explore", "report", "batch", "datasets"]
