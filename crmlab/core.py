@@ -34,7 +34,7 @@ def suggest(
     near = difflib.get_close_matches(str(name), allowed, n=3, cutoff=.6)
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(allowed) or '(none)'}"
 
-# %% ../nbs/core/00_core.ipynb #27411296
+# %% ../nbs/core/00_core.ipynb #5c462d09
 def need(
     columns,   # anything with `.columns`, or the column names themselves
     *names,    # columns that must be there
@@ -43,7 +43,7 @@ def need(
     "Raise `CrmlabError` unless every one of `names` is a column."
     have = list(getattr(columns, "columns", columns))
     missing = [n for n in names if n not in have]
-    if missing: raise CrmlabError(f"{who} needs column {missing[0]!r}; {suggest(missing[0], have).replace('known:', 'the table has')}. Rename it, or tag the shop with it first.".replace("?.", "?"))
+    if missing: raise CrmlabError(f"{who} needs column {missing[0]!r}; {suggest(missing[0], have).replace('known:', 'the table has')}. Add or rename it; in a Shop, tag('rank') adds an attribute under its name, and tag(table) the segments of a table as 'segment'.".replace("?.", "?"))
 
 # %% ../nbs/core/00_core.ipynb #6407b901
 _MICROSECONDS = dict(s=10**6, m=60*10**6, h=3600*10**6, d=86400*10**6)

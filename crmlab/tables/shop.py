@@ -57,7 +57,7 @@ def _live(path, manifest, name, engine="duckdb"):
     try: return live_files(files, engine=engine)
     except duckdb.Error as e: raise CrmlabError(f"{path}: a file of table {name} is damaged ({str(e).splitlines()[0]}); restore it from a copy, or import that source again into a new folder") from e
 
-# %% ../../nbs/tables/13_shop.ipynb #80e12c89
+# %% ../../nbs/tables/13_shop.ipynb #c4430246
 UNKNOWN = "(unknown)"
 
 def _tagged(table, name, values):
@@ -70,7 +70,7 @@ def _tagged(table, name, values):
 def _attribute_values(lazy, name):
     "The history of one attribute, shaped for `as_of`."
     have = sorted(collect(distinct(lazy, "attribute")).attribute)
-    if name not in have: raise CrmlabError(f"no attribute {name!r} in this shop; {suggest(name, have)}")
+    if name not in have: raise CrmlabError(f"no attribute {name!r} in this shop; {suggest(name, have)}; segments that were computed are given as their table: tag(purchase_phases(shop))")
     return lazy.filter(nw.col("attribute") == name).select("user_id", "valid_from_us", nw.col("value").alias(name))
 
 _MADE = {"visit_no", "visit_start", "visit_start_us", "visit_end_us", "visit_start_local", "ts_us", "ts_local", "start", "start_local", "depth", "dwell", "landing", "exit", "converted", "first_view_exit", "pages"}   # columns of visits
@@ -170,7 +170,7 @@ def _merged(shop):
         shop._made["_merges"] = merges(known, match=rules.get("match", MATCH), apart=rules.get("apart", ()))
     return shop._made["_merges"]
 
-# %% ../../nbs/tables/13_shop.ipynb #510bccba
+# %% ../../nbs/tables/13_shop.ipynb #a1298701
 @dataclass(frozen=True, eq=False)
 class Shop:
     "A shop folder, opened for reading: `.events`, `.orders` … are lazy tables."
@@ -205,7 +205,11 @@ class Shop:
         raise AttributeError(f"Shop has no {name!r}; tables are {', '.join(TABLES)}")
 
     def tag(self, attribute, *, name:str="segment"):
-        "A Shop whose tables carry an attribute (its name) or a segment (a frame: user_id, segment, valid_from?) as of the time of each row."
+        """A Shop whose tables carry an attribute, or the segments of a table, as of the time of each row.
+
+        `tag("rank")` gives the column `rank`, for `by="rank"`. `tag(table)` takes what rfm, purchase_phases, segment_where or visit_clusters
+        give, or any frame with user_id, segment and perhaps valid_from, and gives the column `segment`, for `by="segment"`; with
+        `name="phase"` it is `phase`. Raises `CrmlabError` for a name that is taken or unknown."""
         return replace(self, tags=(*self.tags, _tag(self, attribute, name)), _made={})
 
     def describe(self) -> Health: return health(self)
