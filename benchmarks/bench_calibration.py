@@ -13,10 +13,11 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 import numpy as np
-from scipy.special import betainc, expit
+from bench_uplift import drawn_from_prior
+from scipy.special import betainc
 
 from crmlab.infer.means import bootstrap_draws
-from crmlab.infer.pooling import ArmCells, Prior, fit_cells
+from crmlab.infer.pooling import ArmCells, fit_cells
 from crmlab.infer.posterior import p_ratio_below, rate_posterior
 from crmlab.infer.samples import sample_of
 
@@ -55,13 +56,10 @@ def mean(amount: str, buyers: int, seed: int) -> dict:
 
 # --- uplift, nested Laplace with importance sampling
 
-def uplift(people: tuple, seed: int, segments: int = 8, arms: int = 3) -> dict:
+def uplift(people: tuple, seed: int) -> dict:
     "Places of two effects and of both spreads in a world drawn from the prior."
-    rng, prior = np.random.default_rng([seed, people[1]]), Prior()
-    common, tau_b, tau_d = prior.effect*rng.normal(size=arms - 1), abs(rng.normal(0, prior.tau_b)), rng.rayleigh(prior.tau_d)
-    control = rng.normal(*prior.level) + tau_b*rng.normal(size=(segments, 1))
-    true = expit(np.concatenate([control, control + common + tau_d*rng.normal(size=(segments, arms - 1))], axis=1))
-    n = rng.integers(*people, true.shape)
+    rng = np.random.default_rng([seed, people[1]])
+    true, n, tau_b, tau_d = drawn_from_prior(rng, people)
     fit = fit_cells(ArmCells(n, rng.binomial(n, true)), seed=seed, draws=6000, points=233)
     effect, effects = true[:, 1:] - true[:, :1], fit.effects
     return {"first effect": below(effects[:, 0, 0], effect[0, 0], rng), "last effect": below(effects[:, -1, -1], effect[-1, -1], rng),

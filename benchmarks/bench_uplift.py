@@ -28,6 +28,14 @@ PLANTS = dict(null=[0]*8, common=[2]*8, common_arms=[[2, 2]]*8, one_odd=[0]*7 + 
 SETTINGS, BLOCKS, WORLDS = ("prior", "prior_small", *PLANTS), (0, 1000), 1000
 
 
+def drawn_from_prior(rng, people: tuple, arms: int = 3, prior: Prior = Prior()) -> tuple:
+    "True rates, people per cell between two bounds, and the two spreads."
+    common, tau_b, tau_d = prior.effect*rng.normal(size=arms - 1), abs(rng.normal(0, prior.tau_b)), rng.rayleigh(prior.tau_d)
+    control = rng.normal(*prior.level) + tau_b*rng.normal(size=(SEGMENTS, 1))
+    theta = np.concatenate([control, control + common + tau_d*rng.normal(size=(SEGMENTS, arms - 1))], axis=1)
+    return expit(theta), rng.integers(*people, theta.shape), tau_b, tau_d
+
+
 def truth(setting: str, rng) -> tuple:
     "True rates and people per segment × arm."
     if not setting.startswith("prior"):
@@ -35,11 +43,7 @@ def truth(setting: str, rng) -> tuple:
         effect = ERROR*np.reshape(rng.normal(0, plant, SEGMENTS) if isinstance(plant, float) else plant, (SEGMENTS, -1))
         rates = np.clip(np.hstack([np.full((SEGMENTS, 1), BASE), BASE + effect]), .001, .999)
         return rates, np.full(rates.shape, PEOPLE)
-    prior, arms = Prior(), 3
-    common, tau_b, tau_d = prior.effect*rng.normal(size=arms - 1), abs(rng.normal(0, prior.tau_b)), rng.rayleigh(prior.tau_d)
-    control = rng.normal(*prior.level) + tau_b*rng.normal(size=(SEGMENTS, 1))
-    theta = np.concatenate([control, control + common + tau_d*rng.normal(size=(SEGMENTS, arms - 1))], axis=1)
-    return expit(theta), rng.integers(*((17, 400) if setting == "prior_small" else (350, 8000)), theta.shape)
+    return drawn_from_prior(rng, (17, 400) if setting == "prior_small" else (350, 8000))[:2]
 
 
 def one(setting: str, seed: int) -> dict:
