@@ -170,7 +170,7 @@ def _merged(shop):
         shop._made["_merges"] = merges(known, match=rules.get("match", MATCH), apart=rules.get("apart", ()))
     return shop._made["_merges"]
 
-# %% ../../nbs/tables/13_shop.ipynb #a1298701
+# %% ../../nbs/tables/13_shop.ipynb #93cb1978
 @dataclass(frozen=True, eq=False)
 class Shop:
     "A shop folder, opened for reading: `.events`, `.orders` … are lazy tables."
@@ -205,11 +205,7 @@ class Shop:
         raise AttributeError(f"Shop has no {name!r}; tables are {', '.join(TABLES)}")
 
     def tag(self, attribute, *, name:str="segment"):
-        """A Shop whose tables carry an attribute, or the segments of a table, as of the time of each row.
-
-        `tag("rank")` gives the column `rank`, for `by="rank"`. `tag(table)` takes what rfm, purchase_phases, segment_where or visit_clusters
-        give, or any frame with user_id, segment and perhaps valid_from, and gives the column `segment`, for `by="segment"`; with
-        `name="phase"` it is `phase`. Raises `CrmlabError` for a name that is taken or unknown."""
+        "A Shop whose tables carry, as of the time of each row, an attribute (`tag('rank')`, for by='rank') or the segments of a table (user_id, segment, valid_from?; for by='segment', or what `name` says)."
         return replace(self, tags=(*self.tags, _tag(self, attribute, name)), _made={})
 
     def describe(self) -> Health: return health(self)
