@@ -304,7 +304,19 @@ def test_a_plan_that_cannot_reach_the_power_says_so():
 def test_a_heavy_buyer_is_told():
     spent = [0.]*900 + [1000.]*90 + [500_000.]
     plan = plan_test(pd.DataFrame(dict(spent=spent)), metric="spent", lift=.5, per_day=500, days=14, worlds=200)
-    assert any("%" in note for note in plan.meta["notes"]) and "1人の値が合計の" in plan.text("ja")
+    assert "heavy" in plan.meta["notes"] and "1人の値が合計の" in plan.text("ja") and "one person makes up" in plan.text("en")
+
+
+def test_a_run_time_without_a_second_look_is_judged_once():
+    once = plan_test(.05, **asked | dict(days=14, per_day=4000))
+    assert once.recommended.looks == 1 and "一度だけ判定" in once.text("ja") and "judged once, on day 14" in once.text("en")
+
+
+def test_a_metric_that_chooses_by_chance_gets_a_higher_threshold():
+    falling = pd.DataFrame(dict(x=[0]*2 + [96]*30 + [97]*30 + [98]*20 + [100]*18))
+    plan = plan_test(falling, metric="x", lift=.02, per_day=3, arms=4, days=28, worlds=2000)
+    assert plan.frame.c.iloc[-1] > stop_threshold(arms=4, days=28) and "raised" in plan.meta["notes"]
+    assert plan.frame.p_false.iloc[-1] <= .062
 
 
 def test_picture_shows_both_curves(plan):

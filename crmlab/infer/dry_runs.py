@@ -53,13 +53,14 @@ def _gathered(values, people):
     total = np.bincount(group, people)
     return np.bincount(group, people*values)/total, total
 
-# %% ../../nbs/infer/44b_dry_runs.ipynb #73f804fe
+# %% ../../nbs/infer/44b_dry_runs.ipynb #6bd6bfb3
 _KINDS = ("rate", "revenue", "mean")
 
-def _kind_of(values, kind):
+def _kind_of(values, people, kind):
     "The kind that the values suggest, or a refusal of the one that was asked for."
-    binary, zeros = np.isin(values, (0, 1)).all(), values[0] == 0
-    if kind == "auto": return "rate" if binary else "revenue" if zeros else "mean"
+    binary = np.isin(values, (0, 1)).all()
+    most_bring_nothing = values[0] == 0 and people[0] > people.sum()/2
+    if kind == "auto": return "rate" if binary else "revenue" if most_bring_nothing else "mean"
     if kind not in _KINDS: raise CrmlabError(f"plan_test: kind={kind!r} is not one of auto, {', '.join(_KINDS)}")
     if kind == "rate" and not binary: raise CrmlabError(f"plan_test: kind='rate' needs 0/1 values, not {values[~np.isin(values, (0, 1))][0]:g}; take kind='mean'")
     if kind == "revenue" and values[0] < 0: raise CrmlabError(f"plan_test: kind='revenue' needs values of 0 or more, not {values[0]:g}; take kind='mean'")
@@ -74,7 +75,7 @@ def metric_of(
     "The metric behind observed values; raises `CrmlabError` when nothing varies, or the mean is no base for a lift."
     order = np.argsort(values)
     values, people = np.asarray(values, float)[order], np.asarray(people, float)[order]
-    kind = _kind_of(values, kind)
+    kind = _kind_of(values, people, kind)
     if len(values) < 2: raise CrmlabError(f"plan_test: everybody has the value {values[0]:g}; without spread there is nothing to plan: check the metric and its window")
     nothing = values == 0
     few = _gathered(values[~nothing], people[~nothing]) if kind == "revenue" else _gathered(values, people)
