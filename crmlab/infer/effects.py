@@ -14,7 +14,8 @@ from .samples import Sample
 from .means import draws_of, hurdle_draws, normal_draws, quantile_draws, sample_quantile
 
 # %% auto #0
-__all__ = ['Asked', 'rate_rows', 'Known', 'draw_rows', 'known_of', 'TestPrior', 'prior_of', 'effect_rows', 'sensitivity_rows']
+__all__ = ['Asked', 'rate_rows', 'Known', 'draw_rows', 'known_of', 'TestPrior', 'prior_of', 'Told', 'drawn_arms', 'effect_rows',
+           'sensitivity_rows']
 
 # %% ../../nbs/infer/40g_effects.ipynb #aab271b4
 class Asked(NamedTuple):
@@ -196,56 +197,72 @@ def _with_effect_prior(known, control, effect, rng):
     centre = est + (mean - (est[1:] - est[0])) @ gain
     return known | {a: known[a]._replace(est=float(centre[k]), draws=moved[:, k]) for k, a in enumerate(arms)}
 
-# %% ../../nbs/infer/40g_effects.ipynb #0890f00c
+# %% ../../nbs/infer/40g_effects.ipynb #78dc9dd7
 def _rate_draws(sample, beta, rng, size=20_000):
     "Draws of a rate, evenly spaced and in random order."
     if sample is None or not sample.n: return None
     d = rate_posterior(sample.sums[0], sample.n, prior=beta)
     return Known(sample.n, _mode(d), d.quantile(rng.permutation((np.arange(size) + .5)/size)))
 
+class Told(NamedTuple):
+    "How one segment of one metric is compared."
+    kind:str           # rate, mean, revenue, ratio, hurdle or quantile
+    asked:Asked        # control, width, rope, direction
+    exact:bool         # a rate of units, one row each
+    seed:list          # of this metric and segment
+    q:float=.5         # of a quantile
+    place:str=""       # segment, for messages
+
+def drawn_arms(
+    samples:dict,      # arm → `Sample`, None without people; the control first
+    told:Told,         # how
+    beta:tuple,        # prior of rates
+    *,
+    plain:bool=False,  # by the central limit theorem, whatever is known
+) -> dict:             # arm → `Known`, None without people
+    "Draws of every arm, before any prior on effects."
+    rngs = {arm: np.random.default_rng([*told.seed, k]) for k, arm in enumerate(samples)}
+    if told.exact: return {arm: _rate_draws(s, beta, rngs[arm]) for arm, s in samples.items()}
+    return {arm: known_of(s, told.kind, rng=rngs[arm], q=told.q, place=f"arm {arm!r}{told.place}", plain=plain) for arm, s in samples.items()}
+
+# %% ../../nbs/infer/40g_effects.ipynb #91277fa4
 def effect_rows(
     samples:dict,      # arm → `Sample`, None without people; the control first
-    kind:str,          # rate, mean, revenue, ratio, hurdle or quantile
-    asked:Asked,       # control, width, rope, direction
+    told:Told,         # how
     *,
     prior:TestPrior,   # before the test
-    exact:bool,        # a rate of units, one row each
-    seed:list,         # of this metric and segment
-    q:float=.5,        # of a quantile
-    place:str="",      # segment, for messages
-    plain:bool=False,  # by the central limit theorem, whatever is known
+    known:dict|None=None,   # draws of the arms, when they are at hand
 ) -> list:             # one dict per arm
     "Estimates and effects of all arms in one segment."
-    if exact and prior.effect is None: return rate_rows(samples, asked, prior=prior.beta)
-    known = {}
-    for k, (arm, s) in enumerate(samples.items()):
-        rng = np.random.default_rng([*seed, k])
-        known[arm] = _rate_draws(s, prior.beta, rng) if exact else known_of(s, kind, rng=rng, q=q, place=f"arm {arm!r}{place}", plain=plain)
-    return draw_rows(_with_effect_prior(known, asked.control, prior.effect, np.random.default_rng([*seed, 999])), asked)
+    if told.exact and prior.effect is None: return rate_rows(samples, told.asked, prior=prior.beta)
+    known = drawn_arms(samples, told, prior.beta) if known is None else known
+    return draw_rows(_with_effect_prior(known, told.asked.control, prior.effect, np.random.default_rng([*told.seed, 999])), told.asked)
 
-# %% ../../nbs/infer/40g_effects.ipynb #ee7ea85d
+# %% ../../nbs/infer/40g_effects.ipynb #b2a36aad
 _SENSITIVITY = ["prior", "a", "b", "arm", "diff", "diff_lo", "diff_hi", "p_better", "p_best", "loss"]
 
-def _other_priors(samples, exact, prior, asked, kind):
+def _other_priors(samples, told, prior):
     "Name → prior, its two numbers, and whether the central limit theorem replaces the weights."
     people = [s for s in samples.values() if s is not None and s.n]
-    given = {"given": (prior, prior.effect or (prior.beta if exact else (np.nan, np.nan)), False)}
-    if exact:
+    given = {"given": (prior, prior.effect or (prior.beta if told.exact else (np.nan, np.nan)), False)}
+    if told.exact:
         rate, weight = (sum(s.sums[0] for s in people) + 1)/(sum(s.n for s in people) + 2), max(.1*np.mean([s.n for s in people]), 1)
         return given | {name: (TestPrior(beta), beta, False) for name, beta in dict(jeffreys=(.5, .5), pooled=(rate*weight, (1 - rate)*weight)).items()}
-    scale = .1*abs(samples[asked.control].est)
+    scale = .1*abs(samples[told.asked.control].est)
     sceptical = {"sceptical": (TestPrior(effect=(0., scale)), (0., scale), False)} if scale > 0 else {}
-    return given | sceptical | ({"normal": (prior, (np.nan, np.nan), True)} if kind not in ("quantile",) and people[0].y is not None else {})
+    return given | sceptical | ({"normal": (prior, (np.nan, np.nan), True)} if told.kind != "quantile" and people[0].y is not None else {})
 
 def sensitivity_rows(
-    samples:dict, kind:str, asked:Asked,   # as in `effect_rows`
+    samples:dict,      # as in `effect_rows`
+    told:Told,         # how
     *,
-    prior:TestPrior, exact:bool, seed:list, q:float=.5, place:str="",   # the same
+    prior:TestPrior,   # before the test
+    known:dict|None=None,   # draws of the arms, when they are at hand
 ) -> pd.DataFrame:     # prior, a, b (Beta numbers, or mean and sd of effects), arm, diff…, p_better, p_best, loss
     "The comparison under each prior, one row per prior and arm that is compared."
-    if samples.get(asked.control) is None: return pd.DataFrame(columns=_SENSITIVITY)
+    if samples.get(told.asked.control) is None: return pd.DataFrame(columns=_SENSITIVITY)
     rows = []
-    for name, (other, (a, b), plain) in _other_priors(samples, exact, prior, asked, kind).items():
-        found = effect_rows(samples, kind, asked, prior=other, exact=exact, seed=seed, q=q, place=place, plain=plain)
-        rows += [dict(prior=name, a=a, b=b) | r for r in found if r.get("p_better") is not None]
+    for name, (other, (a, b), plain) in _other_priors(samples, told, prior).items():
+        drawn = drawn_arms(samples, told, other.beta, plain=True) if plain else None if told.exact else known
+        rows += [dict(prior=name, a=a, b=b) | r for r in effect_rows(samples, told, prior=other, known=drawn) if r.get("p_better") is not None]
     return pd.DataFrame(rows).reindex(columns=_SENSITIVITY)
