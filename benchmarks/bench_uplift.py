@@ -28,8 +28,9 @@ PLANTS = dict(null=[0]*8, common=[2]*8, common_arms=[[2, 2]]*8, one_odd=[0]*7 + 
 SETTINGS, BLOCKS, WORLDS = ("prior", "prior_small", *PLANTS), (0, 1000), 1000
 
 
-def drawn_from_prior(rng, people: tuple, arms: int = 3, prior: Prior = Prior()) -> tuple:
+def drawn_from_prior(rng, people: tuple, arms: int = 3) -> tuple:
     "True rates, people per cell between two bounds, and the two spreads."
+    prior = Prior()
     common, tau_b, tau_d = prior.effect*rng.normal(size=arms - 1), abs(rng.normal(0, prior.tau_b)), rng.rayleigh(prior.tau_d)
     control = rng.normal(*prior.level) + tau_b*rng.normal(size=(SEGMENTS, 1))
     theta = np.concatenate([control, control + common + tau_d*rng.normal(size=(SEGMENTS, arms - 1))], axis=1)
