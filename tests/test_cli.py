@@ -87,6 +87,16 @@ def test_orders_in_another_currency_than_the_shops_are_told_at_import(tmp_path):
     assert not told(crmlab("import", "csv", tmp_path/"orders.csv", "--into", tmp_path/"shop", "--table", "orders")[1])
 
 
+def test_an_order_that_two_files_tell_differently_is_said(tmp_path):
+    (tmp_path/"map.yaml").write_text("tables:\n  orders:\n    one_row_per: order\n    columns: {order_id: order, ts: day, status: {constant: valid}, revenue: {times: [price, 1], lines: sum}}\n", encoding="utf-8")
+    for name, lines in (("1", ["o1,2026-10-01,100", "o2,2026-10-02,100"]), ("2", ["o2,2026-10-02,300", "o3,2026-10-03,100"]), ("3", ["o1,2026-10-01,100"])):
+        (tmp_path/f"{name}.csv").write_text("\n".join(["order,day,price", *lines]) + "\n", encoding="utf-8")
+    run = lambda into, *names: crmlab("import", "csv", *(tmp_path/f"{n}.csv" for n in names), "--into", tmp_path/into, "--columns", tmp_path/"map.yaml")
+    code, out, err = run("a", "1", "2")
+    assert (code, err) == (0, []) and "(1 told differently by two files, of which the last counts" in out
+    assert "told differently" not in run("b", "1", "3")[1]   # o1 says the same in both
+
+
 def test_doctor_says_what_is_there(shop):
     code, out, err = crmlab("doctor", shop)
     assert (code, err) == (0, [])

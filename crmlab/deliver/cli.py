@@ -21,7 +21,7 @@ def _new(args):
     new_shop(args.folder, name=args.name, timezone=args.timezone, currency=args.currency, ranks=args.ranks)
     print(word("cli.new", _language(args), folder=args.folder))
 
-# %% ../../nbs/deliver/55_cli.ipynb #8756a336
+# %% ../../nbs/deliver/55_cli.ipynb #6a91e9cb
 def _import(args):
     "Import files into a shop folder."
     from crmlab.sources.importing import commonest_reasons, foreign_orders, import_data
@@ -40,7 +40,7 @@ def _import(args):
 def _counts_line(table, c, lang, why=None):
     "Counts of one table, with what most of its rejected rows lack."
     said = [word("cli.counts", lang, table=known_word(f"report.table.{table}", table, lang), **{k: f"{c[k]:,}" for k in ("read", "kept", "duplicate", "rejected")})]
-    said += [word(f"cli.{k}", lang, n=f"{c[k]:,}") for k in ("corrected", "retracted") if k in c]
+    said += [word(f"cli.{k}", lang, n=f"{c[k]:,}") for k in ("corrected", "retracted", "contradicted") if k in c]
     return " ".join(said + ([word("cli.mostly", lang, reason=why[0], n=f"{why[1]:,}")] if why else []))
 
 def _language(args): return args.lang or settings().language

@@ -134,7 +134,7 @@ def _over(sql, *, live=None, once=None, new=None, refused=None):
     "A query over relations, which it calls by these names."
     return connection().query(sql)
 
-# %% ../../nbs/tables/14b_commit.ipynb #aefc8d0a
+# %% ../../nbs/tables/14b_commit.ipynb #37f9ed4a
 def _key(table): return ", ".join(map(quoted, TABLES[table].key))
 
 def _once(staged, table):
@@ -142,6 +142,10 @@ def _once(staged, table):
     if not staged.good.aggregate(f"{_key(table)}, count(*) AS times", _key(table)).filter("times > 1").project("1").limit(1).fetchall(): return staged.good
     order = ", ".join(f"{c} {'DESC' if TABLES[table].newest else ''}" for c in ("_file", "TRY_CAST(_line AS BIGINT)"))
     return staged.placed.query("placed", f"SELECT * EXCLUDE (_file, _line) FROM placed QUALIFY row_number() OVER (PARTITION BY {_key(table)} ORDER BY {order}) = 1")
+
+def _contradicted(staged, table):
+    "Keys that this import tells in several ways, of which the last counts."
+    return _size(staged.good.aggregate(f"{_key(table)}, count(DISTINCT {_says(table)}) AS ways", _key(table)).filter("ways > 1")) if TABLES[table].newest == "row" else 0
 
 def _live_rows(path, manifest, table):
     "Live rows of a table with the file they are in and their place there; None when there are none."
@@ -262,13 +266,13 @@ def sha256(
     "Hash of a file's content."
     with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
 
-# %% ../../nbs/tables/14b_commit.ipynb #07938e7f
+# %% ../../nbs/tables/14b_commit.ipynb #aeff7961
 @dataclass(frozen=True)
 class _Change:
     "One table after an import."
     entries:list       # of the manifest
     superseded:list    # files no longer live
-    counts:dict        # table, read, kept, duplicate, rejected, and corrected and retracted where there are any
+    counts:dict        # table, read, kept, duplicate, rejected, and corrected, retracted and contradicted where there are any
     taken_back:object  # relation of the rows retracted, None when there are none
 
 def _gone(parts):
@@ -280,6 +284,7 @@ def _gone(parts):
 def _change(path, manifest, table, staged, origin, retract, corrects, orders):
     "Work out and write the change of one table."
     once, live, old = _once(staged, table), _live_rows(path, manifest, table), manifest["tables"].get(table, [])
+    contradicted = 0 if once is staged.good else _contradicted(staged, table)
     once = once if live is None else _not_told_by_cart(once, path, manifest, table, origin["kind"])
     new = once if live is None else spilled(_new_rows(once, live, table, corrects))
     added = _moved(staged, path, table, **origin) if new is staged.good else _write(new, path, table, **origin)
@@ -290,7 +295,7 @@ def _change(path, manifest, table, staged, origin, retract, corrects, orders):
     entries = [e for e in after if e is not None] + ([added] if added else [])
     kept = added["rows"] if added else 0
     counts = dict(table=table, read=staged.read, kept=kept, duplicate=staged.fine - kept, rejected=staged.read - staged.fine)
-    further = dict(corrected=replaced and _size(replaced), retracted=retracted and _size(retracted))
+    further = dict(corrected=replaced and _size(replaced), retracted=retracted and _size(retracted), contradicted=contradicted)
     live_now = {e["file"] for e in entries}
     return _Change(entries, [e["file"] for e in old if e["file"] not in live_now], counts | {k: n for k,n in further.items() if n}, retracted)
 
@@ -313,7 +318,7 @@ def _count_refused(counts, refused):
     broken = lambda c: sum(r["table"] == c["table"] for r in refused)
     return [c | dict(read=c["read"] + broken(c), rejected=c["rejected"] + broken(c)) for c in counts]
 
-# %% ../../nbs/tables/14b_commit.ipynb #dff8c786
+# %% ../../nbs/tables/14b_commit.ipynb #d68365d7
 def commit(
     path,                 # shop folder; made when absent
     tables:dict,          # table name → DuckDB relation of raw rows
@@ -327,7 +332,7 @@ def commit(
     label:str="",         # tells sources of one kind apart, such as two CSV exports
     key:str|None=None,    # which key made the pseudonyms, for the manifest
     wait:float=60,        # seconds to wait for another import
-) -> list:                # per table: table, read, kept, duplicate, rejected (corrected, retracted)
+) -> list:                # per table: table, read, kept, duplicate, rejected (corrected, retracted, contradicted)
     "Check, deduplicate and write an import, and make it live at once; raises `CrmlabError` and changes nothing on failure."
     if retract not in (None, *RETRACT): raise CrmlabError(f"retract={retract!r} is not one of {', '.join(RETRACT)}")
     path, now, import_id = Path(path), datetime.now(UTC), uuid.uuid4().hex[:12]
