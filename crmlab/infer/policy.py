@@ -57,7 +57,7 @@ def _estimate(method, d, taken, design, guess):
     est = (at + rest).mean()
     return est, at + _less_shares(d, rest) - est
 
-# %% ../../nbs/infer/46_policy.ipynb #0a00ede4
+# %% ../../nbs/infer/46_policy.ipynb #2edacbc2
 _POOR, _ONE_ROW, _HEAVY = .1, .05, .2   # share of people; share of the weight in one row; share of the reward in one row
 
 @dataclass(frozen=True)
@@ -75,16 +75,14 @@ def _reach(d, taken):
     ess = total.sum()**2/max((total**2).sum(), 1e-300)
     return Reach(ess, ess/d.people, weight.max()/max(weight.sum(), 1e-300), int((total > 0).sum()), worth.max()/max(worth.sum(), 1e-300))
 
-def _notes(reach, least):
+def _notes(reach, least, spread=True, lang=None):
     "What the reader must know, in words."
-    if reach.matched < least: return [word("policy.note.few", n=least)]
-    made = []
-    if reach.share < _POOR: made.append(word("policy.note.overlap", share=show(reach.share, "share")))
-    if reach.largest > _ONE_ROW: made.append(word("policy.note.weight", share=show(reach.largest, "share")))
-    if reach.heavy > _HEAVY: made.append(word("policy.note.heavy", share=show(reach.heavy, "share")))
-    return made
+    if reach.matched < least: return word("policy.note.few", lang, n=least)
+    cases = dict(overlap=(reach.share, reach.share < _POOR), weight=(reach.largest, reach.largest > _ONE_ROW), heavy=(reach.heavy, reach.heavy > _HEAVY))
+    made = [word(f"policy.note.{key}", lang, share=show(share, "share", lang)) for key, (share, poor) in cases.items() if poor]
+    return word("policy.and", lang).join([*made, *([] if spread else [word("policy.note.no_spread", lang)])])
 
-# %% ../../nbs/infer/46_policy.ipynb #f02db454
+# %% ../../nbs/infer/46_policy.ipynb #3255b193
 def _read_policy(result, lang):
     "The best estimate of those asked for, the difference, and what it rests on."
     m, join = result.meta, word("policy.separator", lang).join
@@ -92,14 +90,15 @@ def _read_policy(result, lang):
     method = word(f"policy.method.{row.name}", lang)
     people = dict(n=f"{m['rows']['people']:,}", matched=f"{m['rows']['matched']:,}")
     text = [word("policy.head", lang, metric=metric_name(m["arguments"]["metric"], lang), **people)]
-    if np.isnan(row.est): return join([*text, word("policy.none", lang, note=row.note)])
+    note = _notes(m["reach"], m["least"], not np.isnan(row.lo), lang)   # the frame's is in the language of the settings
+    if np.isnan(row.est): return join([*text, word("policy.none", lang, note=note)])
     text.append(word("policy.value", lang, method=method, value=show_interval(row.est, row.lo, row.hi, m["unit"], lang, prob=m["prob"])))
     other = word("policy.logged", lang) if m["arguments"]["against"] == "logged" else word("policy.uniform", lang, arm=m["arguments"]["against"])
     if np.isnan(row.diff_lo): text.append(word("policy.same", lang, other=other))
     else: text.append(word("policy.diff", lang, other=other, diff=show_interval(row["diff"], row.diff_lo, row.diff_hi, m["unit"], lang, prob=m["prob"], signed=True), claim=policy_claim(row.p_better, lang)))
     text.append(word("policy.reach", lang, ess=f"{row.ess:,.0f}", share=show(row.ess/m["rows"]["people"], "share", lang)))
     if m["estimated"]: text.append(word("policy.estimated", lang))
-    if row.note: text.append(word("policy.warning", lang, note=row.note))
+    if note: text.append(word("policy.warning", lang, note=note))
     return join([*text, word("policy.limit", lang)])
 
 def policy_claim(
@@ -134,7 +133,7 @@ class PolicyValue(Result):
     "What a policy would have brought per row of the log; see `policy_value`."
     _draw, _read = staticmethod(_draw_policy), staticmethod(_read_policy)
 
-# %% ../../nbs/infer/46_policy.ipynb #60ae6ef9
+# %% ../../nbs/infer/46_policy.ipynb #3bba0250
 def _methods(method):
     "Names of the estimators asked for."
     if "all" in [method, *method]: return list(METHODS)
@@ -144,14 +143,13 @@ def _methods(method):
 
 def _row(method, d, of_policy, of_other, reach, prob, least):
     "One row: value of the policy, and difference to the other side."
-    notes, nothing = _notes(reach, least), dict(method=method, ess=reach.ess)
-    if reach.matched < least: return nothing | dict(note=notes[0])
+    nothing = dict(method=method, ess=reach.ess)
+    if reach.matched < least: return nothing | dict(note=_notes(reach, least))
     (est, influence), (base, other) = of_policy, of_other
     asked = dict(df=d.people - 1 if method == "dm" else reach.ess - 1, prob=prob)
     lo, hi, _ = interval_of(est, influence, d.unit, **asked)
     diff_lo, diff_hi, p = interval_of(est - base, influence - other, d.unit, **asked)
-    notes += [word("policy.note.no_spread")] if np.isnan(lo) else []
-    return nothing | dict(est=est, lo=lo, hi=hi, diff=est - base, diff_lo=diff_lo, diff_hi=diff_hi, p_better=p, note=word("policy.and").join(notes))
+    return nothing | dict(est=est, lo=lo, hi=hi, diff=est - base, diff_lo=diff_lo, diff_hi=diff_hi, p_better=p, note=_notes(reach, least, not np.isnan(lo)))
 
 def _needed(policy, features, columns):
     "Every column that policy and features need."
@@ -173,7 +171,7 @@ def _rows(d, plan, methods, features, against, prob, seed):
 
 _FOLDS = 5
 
-# %% ../../nbs/infer/46_policy.ipynb #4d7117f6
+# %% ../../nbs/infer/46_policy.ipynb #413d776b
 @checked
 def policy_value(
     log,                        # one row per decision (pandas, polars, Parquet path, lazy): arm given, reward, and what the policy looks at
@@ -201,4 +199,4 @@ def policy_value(
     asked = dict(arm=arm, metric=metric, policy=policy, propensity=propensity, features=features, method=methods, against=against, cluster=cluster)
     meta = provenance(log, prob=prob, seed=seed, rows=dict(rows=len(d.given), people=d.people, matched=reach.matched), **asked)
     taken = {d.arms[a]: float((plan.taken == a).mean()) for a in np.unique(plan.taken)}
-    return PolicyValue(frame, meta | dict(unit="share" if set(np.unique(d.reward)) == {0., 1.} else "number", logged=d.reward.mean(), estimated=d.estimated, largest_weight=reach.largest, taken=taken))
+    return PolicyValue(frame, meta | dict(unit="share" if set(np.unique(d.reward)) == {0., 1.} else "number", logged=d.reward.mean(), estimated=d.estimated, reach=reach, least=settings().min_users, taken=taken))

@@ -58,7 +58,7 @@ def _area_weights(share):
     weights = (np.append(np.diff(at), 0) + np.append(0, np.diff(at)))[1:]/2
     return np.stack([weights, weights - .5*(np.arange(len(share)) == len(share) - 1)])
 
-# %% ../../nbs/infer/46b_qini.ipynb #00baa383
+# %% ../../nbs/infer/46b_qini.ipynb #c9bfd2fc
 _POINTS = 100   # of the curve as shown
 
 def _thinned(steps, least):
@@ -68,12 +68,20 @@ def _thinned(steps, least):
     ends = np.unique(np.searchsorted(share, np.linspace(0, 1, _POINTS + 1)[1:] - 1e-12).clip(max=len(share) - 1))
     return steps.cut(ends[(n[:, ends] >= least).all(0)])
 
+_STEADY = 10   # people's worth of the arm's own variance, in every point's
+
+def _steadied(steps):
+    "Σ reward² with a little more at the first step, so that a few people who all did the same are not taken for certain."
+    squares, n = steps.squares.copy(), steps.n.sum(1)
+    squares[:, 0] += _STEADY*(squares.sum(1)/n - (steps.total.sum(1)/n)**2)
+    return squares
+
 def _covariance(steps):
     "Covariance of the gains at all points of a curve."
     n, total = steps.n.cumsum(1), steps.total.cumsum(1)
     people, mean = n[:, -1].sum(), total/n
     share, gain = _curve(steps)
-    points = len(share)
+    points, squares = len(share), _steadied(steps)
     inside = np.tril(np.ones((points, points)))                                              # (point, step)
     slope = np.gradient(np.append(0, gain), np.append(0, share))[1:] if points > 1 else gain
     moved = -((slope - gain/share)[:, None])*(inside - share[:, None])                       # the threshold moves
@@ -82,7 +90,7 @@ def _covariance(steps):
         pull = sign*(share*people/n[arm])[:, None]*inside
         level = moved - pull*mean[arm][:, None]
         cross = (pull*steps.total[arm]) @ level.T
-        made += (pull*steps.squares[arm]) @ pull.T + cross + cross.T + (level*steps.n[arm]) @ level.T
+        made += (pull*squares[arm]) @ pull.T + cross + cross.T + (level*steps.n[arm]) @ level.T
     return made/people**2
 
 # %% ../../nbs/infer/46b_qini.ipynb #5093bf68
@@ -148,14 +156,17 @@ def _one_curve(steps, arm, band, prob, seed, least):
     summary = dict(arm=arm, n=int(steps.n.sum()), auuc=auuc, auuc_lo=auuc - z*se[0], auuc_hi=auuc + z*se[0], qini=area, lo=area - z*se[1], hi=area + z*se[1], p_positive=ndtr(area/se[1]), note="")
     return pd.concat([origin, frame], ignore_index=True), summary
 
-# %% ../../nbs/infer/46b_qini.ipynb #30849ab1
+# %% ../../nbs/infer/46b_qini.ipynb #d520ece8
 _TOP = .3   # share of people that the sentence speaks of
 
 def _read_qini(result, lang):
     m, phrase = result.meta, lambda r, keys: show_interval(*(r[k] for k in keys), m["unit"], lang, prob=m["prob"], signed=True)
     text = [word("qini.head", lang, metric=metric_name(m["arguments"]["metric"], lang), control=m["arguments"]["control"], n=f"{m['rows']['people']:,}", scores=word(f"qini.scores.{m['scores']}", lang))]
     for _, r in result.summary.iterrows():
-        if np.isnan(r.p_positive): text.append(word("qini.none", lang, arm=r.arm, note=r.note)); continue
+        if np.isnan(r.p_positive):
+            note = word("qini.note.few", lang, n=m["least"]) if np.isnan(r.qini) else word("qini.note.no_spread", lang)
+            text.append(word("qini.none", lang, arm=r.arm, note=note))
+            continue
         curve = result.frame[result.frame.arm == r.arm]
         top = curve.iloc[(curve.share - _TOP).abs().argmin()]
         text.append(word("qini.top", lang, arm=r.arm, share=show(top.share, "share", lang), gain=phrase(top, ("gain", "lo", "hi")), random=show(top.random, m["unit"], lang, signed=True)))
@@ -201,7 +212,7 @@ def _treatments(treatment, arms, control):
         if a not in arms or a == control: raise CrmlabError(f"qini: treatment {a!r} is not an arm besides the control; {suggest(a, [x for x in arms if x != control])}")
     return asked
 
-# %% ../../nbs/infer/46b_qini.ipynb #7cc27ba5
+# %% ../../nbs/infer/46b_qini.ipynb #7d2a4a89
 @checked
 def qini(
     users,                      # one row per person of a test by lot (pandas, polars, Parquet path, lazy)
@@ -232,4 +243,4 @@ def qini(
     summary = pd.DataFrame([s for _, s in made]).reindex(columns=["arm", "n", "auuc", "auuc_lo", "auuc_hi", "qini", "lo", "hi", "p_positive", "note"])
     frame = pd.concat([f for f, _ in made], ignore_index=True).reindex(columns=["arm", "share", "n", "gain", "lo", "hi", "random"])
     meta = provenance(users, prob=prob, seed=seed, rows=dict(people=len(d.given)), arm=arm, metric=metric, control=control, score=score, by=by, features=features, folds=folds, band=band)
-    return Qini(frame, meta | dict(scores=scores, unit="share" if set(np.unique(d.reward)) == {0., 1.} else "number"), summary)
+    return Qini(frame, meta | dict(scores=scores, least=settings().min_users, unit="share" if set(np.unique(d.reward)) == {0., 1.} else "number"), summary)
