@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import crmlab as cl
 from crmlab.core import CrmlabError
-from crmlab.measure.anchor import TWINS, anchor_shares, anchored, during, layout_version, version_bounds, versions
+from crmlab.measure.anchor import TWINS, anchor_shares, anchored
+from crmlab.measure.layouts import during, layout_version, version_bounds, versions
 from crmlab.measure.visits import layout_of
 from crmlab.tables.engine import collect, scan
 

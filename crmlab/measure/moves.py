@@ -166,7 +166,7 @@ class Moves(Result):
     "Who moved from which segment to which, from day to day."
     _draw, _read = staticmethod(_draw_moves), staticmethod(_read_moves)
 
-# %% ../../nbs/measure/34d_moves.ipynb #50f73d04
+# %% ../../nbs/measure/34d_moves.ipynb #41effe2b
 @checked
 def rfm_moves(
     table,                 # segments as rfm gives them (or purchase_phases, segment_where)
@@ -188,7 +188,7 @@ def rfm_moves(
     frame = pd.DataFrame(dict(day=days[f.k.astype(int)], a=f.before.to_numpy(), b=f.segment.to_numpy(), n=n.astype(int), of=whole.astype(int),
                               share=np.divide(n, whole, out=np.full(len(n), np.nan), where=whole > 0), lo=np.where(enough, lo, np.nan), hi=np.where(enough, hi, np.nan)))
     frame = frame[frame.n > 0].sort_values(["day", "a", "b"], ignore_index=True)
-    names = [NEW, *segment_order(None, (set(frame.a) | set(frame.b)) - {NEW})]
+    names = [NEW, *segment_order(None, list((set(frame.a) | set(frame.b)) - {NEW}))]
     return Moves(frame, provenance(table, prob=prob, days=[f"{d:%Y-%m-%d}" for d in days], of=of) | dict(segments=list(dict.fromkeys(names))))
 
 # %% ../../nbs/measure/34d_moves.ipynb #3868a1ca

@@ -134,7 +134,7 @@ def with_visits(
     if found.walkers is not None: parts.append(found.walk(events).select(columns))
     return nw.concat(parts).with_columns(cluster=nw.coalesce("user_id", "visitor_id"))
 
-# %% ../../nbs/tables/12_identity.ipynb #78df5989
+# %% ../../nbs/tables/12_identity.ipynb #d1299ad9
 def timed(
     how:str,          # min: the first, max: the last
     moment:nw.Expr,   # µs plus `ERA`, so that every moment from year 1 to 9999 has 18 digits
@@ -146,19 +146,21 @@ def _added(keep, moment):
     "Aggregations of rows that have what is kept as columns."
     ops = dict(min=lambda c: c.min(), max=lambda c: c.max(), first=timed("min", moment), last=timed("max", moment),
                sum=lambda c: c.sum().cast(nw.Float64), count=lambda c: c.sum().cast(nw.Int64))   # each can be taken of parts, and again of the parts' results
-    for name, (_, op) in keep.items():
+    for name, (_, op, *_) in keep.items():
         if op not in ops: raise CrmlabError(f"{name} cannot be gathered by {op!r}; {suggest(op, ops)}")
-    return {name: ops[op](nw.col(name)) for name, (_, op) in keep.items()}
+    return {name: ops[op](nw.col(name)) for name, (_, op, *_) in keep.items()}
 
 def _expressions(keep):
     "What is kept, as columns of an event."
-    return {name: nw.col(e) if isinstance(e, str) else e for name, (e, _) in keep.items()}
+    only = lambda value, condition=None: value if condition is None else nw.when(condition).then(value)
+    return {name: only(nw.col(e) if isinstance(e, str) else e, *condition) for name, (e, _, *condition) in keep.items()}
 
-# %% ../../nbs/tables/12_identity.ipynb #179717d2
+# %% ../../nbs/tables/12_identity.ipynb #6b85c362
 class _Coded:
     "The texts that are kept of events, as numbers while stretches are added up."
     def __init__(self, events, keep):
-        self.of = {name: (column, op) for name, (column, op) in keep.items() if isinstance(column, str)}
+        self.of = {name: (column, op) for name, (column, op, *_) in keep.items() if isinstance(column, str)}
+        self.only = {f"_only_{name}": condition[0] for name, (column, _, *condition) in keep.items() if isinstance(column, str) and condition}
         self.codes = {c: settled(_numbered(events, c)) for c in dict.fromkeys(c for c, _ in self.of.values())}
         self.size = {c: max(1, int(collect(codes.select(n=nw.len())).n[0])) for c, codes in self.codes.items()}
 
@@ -172,8 +174,9 @@ class _Coded:
 
     def aggregations(self):
         "Per stretch: the smallest or largest number, of texts or of moments and texts."
-        value = lambda c, op: nw.col(f"_code_{c}") + ((nw.col("ts_us") + ERA - nw.col("stretch"))*self.size[c] if op in ("first", "last") else 0)
-        return {name: getattr(value(c, op), "min" if op in ("first", "min") else "max")() for name, (c, op) in self.of.items()}
+        coded = lambda c, op: nw.col(f"_code_{c}") + ((nw.col("ts_us") + ERA - nw.col("stretch"))*self.size[c] if op in ("first", "last") else 0)
+        value = lambda name, c, op: nw.when(nw.col(f"_only_{name}")).then(coded(c, op)) if f"_only_{name}" in self.only else coded(c, op)
+        return {name: getattr(value(name, c, op), "min" if op in ("first", "min") else "max")() for name, (c, op) in self.of.items()}
 
     def read(self, rows):
         "Stretches with texts again."
@@ -186,12 +189,12 @@ def _numbered(events, column):
     texts = distinct(events.select(_text=column), "_text").filter(~nw.col("_text").is_null())
     return texts.with_columns(_code=nw.col("_text").rank("ordinal").cast(nw.Int64) - 1)
 
-# %% ../../nbs/tables/12_identity.ipynb #7c6f0dea
+# %% ../../nbs/tables/12_identity.ipynb #d7caa588
 def _from_stretches(events, found, keep, where):
     "Stretches of simple visitors with their visit and what is kept of their events."
     if not keep and not where: return found.stretches
     coded, plain = _Coded(events, keep), {name: k for name, k in keep.items() if not isinstance(k[0], str)}
-    rows = coded.join(events.filter(*where) if where else events).select("visitor_id", "stretch", "ts_us", *coded.columns, **_expressions(plain))
+    rows = coded.join(events.filter(*where) if where else events).select("visitor_id", "stretch", "ts_us", *coded.columns, **coded.only, **_expressions(plain))
     rows = rows.group_by("visitor_id", "stretch").agg(_rows=nw.len(), **_added(plain, nw.col("ts_us") + ERA), **coded.aggregations()).drop("_rows")
     return coded.read(rows.join(found.stretches, on=["visitor_id", "stretch"]))
 
@@ -207,11 +210,11 @@ def _by_visit(rows, keep, also, moment):
     largest = {c: nw.col(c).max() for c in ("user_id", "visit_end_us", *also)}
     return rows.group_by(*VISIT).agg(visit_start_us=nw.col("visit_start_us").min(), visit_start=nw.col("visit_start").min(), **largest, **_added(keep, moment))
 
-# %% ../../nbs/tables/12_identity.ipynb #3b8a8020
+# %% ../../nbs/tables/12_identity.ipynb #487077f8
 def gathered(
     events,              # table with visitor_id, ts and, where known, user_id and session_id
     *,
-    keep:dict,           # name → (expression of an event, "min", "max", "sum" or, of whole numbers, "count"), or of texts (column, "min", "max", "first" or "last")
+    keep:dict,           # name → (expression of an event, "min", "max", "sum" or, of whole numbers, "count"), or of texts (column, "min", "max", "first" or "last"); a third part is the condition of the events that count
     where:tuple=(),      # conditions: only these events are looked at, and visits that have some
     chosen:tuple|None=None, # (further conditions, name → expression): events wanted one by one
     gap:str="30m",       # silence that ends a visit
