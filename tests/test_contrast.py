@@ -156,6 +156,14 @@ def test_several_segments_are_one_list_and_each_is_as_alone():
     assert len(every.plot().child_axes) == 3
 
 
+def test_two_segments_that_are_each_others_rest_are_told_once(pairs):
+    both, one = cl.contrast(pairs), cl.contrast(pairs, b="Royal", a="Bronze")
+    assert both.segments == ["Bronze", "Royal"] and len(both.frame) == 2*len(one.frame)
+    for lang in ("ja", "en"): assert both.text(lang).count("Bronze") < 2*one.text(lang).count("Bronze") and cl.word("contrast.rest", lang) not in both.text(lang)
+    three = cl.contrast(pairs_of(visits_of(7, segments=("Bronze", "Silver", "Royal"))))
+    assert three.text("en").count(cl.word("contrast.rest", "en")) >= 3
+
+
 def test_both_estimates_are_shown():
     v = visits_of(9)
     adjusted, plain = (cl.contrast(pairs_of(v), b="Bronze", a="Royal", adjust=a) for a in (STRATA, ()))
