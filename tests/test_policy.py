@@ -223,7 +223,7 @@ def test_a_price_leaves_only_those_it_pays_for():
 
 @pytest.mark.parametrize("change, complaint", [
     (dict(features=[]), "features=[]"), (dict(features="nothing"), "needs column 'nothing'"), (dict(learners=["S"]), "learner 'S' is not known"), (dict(learners=[]), "'S'|names such as"),
-    (dict(control="nobody"), "did you mean none"), (dict(folds=1), "give 2 or more"), (dict(cost={"post": 3}), "which is not an arm"), (dict(model="forest"), "no scikit-learn regressor"),
+    (dict(control="nobody"), "is not an arm"), (dict(folds=1), "give 2 or more"), (dict(cost={"post": 3}), "which is not an arm"), (dict(model="forest"), "no scikit-learn regressor"),
     (dict(value="much"), "value='much'"), (dict(folds=400), "are needed for 400 folds"), (dict(prob=0), "prob=0")], ids=lambda v: str(v)[:40])
 def test_learners_refuse_in_one_line(change, complaint):
     with pytest.raises(cl.CrmlabError) as e: individual_uplift(people(5, 1000), **dict(features="visits") | test | change)

@@ -131,7 +131,7 @@ def test_all_of_an_arm_alike_gives_no_interval_without_words():
     (dict(score="gap", held_out=True), "'gap' is missing, infinite or no number in 1 rows"),
     (dict(score="same", held_out=True), "has one value for everybody"),
     (dict(score="third", held_out=True), "is missing, infinite or no number in 4,000 rows"),
-    (dict(by="one"), "one"),
+    (dict(by="one"), "puts everybody into one segment"),
     (dict(features=[]), "features=[]"),
     (dict(features="noise", control="nobody"), "did you mean none"),
     (dict(features="noise", treatment="none"), "is not an arm besides the control"),

@@ -67,13 +67,17 @@ def rule_arms(
     "The arm of each row by the first rule that matches."
     return np.array([str(r["arm"]) for r in rules], dtype=object)[deciding_rule(rules, rows, who=who)]
 
-# %% ../../nbs/infer/45h_decisions.ipynb #d3e51085
+# %% ../../nbs/infer/45h_decisions.ipynb #f18ff736
 def segment_codes(
     rows:pd.DataFrame,
     by:list,             # segment columns
+    *,
+    who:str,             # the function that asks, for the message
 ) -> np.ndarray:         # number of the segment of each row
-    "Segments of one or several columns, numbered as they occur."
-    return pd.MultiIndex.from_frame(rows[by].astype(object).where(rows[by].notna(), UNKNOWN).astype(str)).factorize()[0]
+    "Segments of one or several columns, numbered as they occur; raises `CrmlabError` when they tell nobody apart."
+    codes = pd.MultiIndex.from_frame(rows[by].astype(object).where(rows[by].notna(), UNKNOWN).astype(str)).factorize()[0]
+    if codes.max() == 0: raise CrmlabError(f"{who}: by={by} puts everybody into one segment; take columns in which people differ, or leave by out")
+    return codes
 
 # %% ../../nbs/infer/45h_decisions.ipynb #620cced2
 @dataclass(frozen=True, eq=False)

@@ -190,7 +190,7 @@ def _scored(d, arm, metric, columns, picked, effects):
     made = {f"{name}: {a}": e[:, k] for name, e in effects.items() for k, a in enumerate(d.arms) if k} | {f"{rule} takes": names[choice] for rule, choice in picked.items()}
     return pd.DataFrame({arm: names[d.given], metric: d.reward} | {c: d.rows[c].to_numpy() for c in columns} | made)
 
-# %% ../../nbs/infer/46c_learners.ipynb #c771fac3
+# %% ../../nbs/infer/46c_learners.ipynb #0e5ec374
 @checked
 def individual_uplift(
     users,                              # one row per person of a test by lot (pandas, polars, Parquet path, lazy)
@@ -217,7 +217,7 @@ def individual_uplift(
     d = _control_first(decisions_of(users, arm=arm, metric=metric, columns=columns, who=who), control, folds)
     worth, costs = 1. if value is None else float(value), _costs(cost, d.arms)
     fold, X = folds_of(d.unit, folds, seed), design_of(d.rows, features)
-    codes = segment_codes(d.rows, by) if by else None
+    codes = segment_codes(d.rows, by, who=who) if by else None
     picked, effects = _choices(d, X, codes, learners, fold, _fitter(model, seed), (arm, metric, worth, costs, seed))
     guess = cross_fitted(design_of(d.rows, columns), d.given, d.reward, len(d.arms), fold)
     net = worth*robust_scores(guess, d.given, d.reward, d.chance) - costs

@@ -105,14 +105,14 @@ def _half_widths(covariance, band, prob, seed):
     drawn = np.random.default_rng(seed).standard_normal((4000, len(se))) @ root.T
     return se*np.quantile(np.abs(drawn).max(1), prob)
 
-# %% ../../nbs/infer/46b_qini.ipynb #f6944790
+# %% ../../nbs/infer/46b_qini.ipynb #9760e690
 def _places(score, fold):
     "Rank of each person within the fold as a share of it; equal scores share a rank."
     return pd.Series(score).groupby(fold).rank(pct=True).to_numpy()
 
 def _segment_scores(d, arm, metric, by, control, fold, seed):
     "Effects (rows, arms) that `uplift` learns on the other folds; the mean effect for segments not met there."
-    codes, made = segment_codes(d.rows, by), np.zeros((len(d.given), len(d.arms)))
+    codes, made = segment_codes(d.rows, by, who="qini"), np.zeros((len(d.given), len(d.arms)))
     people = pd.DataFrame({arm: np.array(d.arms, dtype=object)[d.given], metric: d.reward, "_segment": codes})
     for f in np.unique(fold):
         found = uplift(people[fold != f], arm=arm, metric=metric, by="_segment", control=d.arms[control], seed=seed)
