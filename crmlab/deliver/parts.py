@@ -23,7 +23,7 @@ def speak(
     word("unit.share", lang)
     os.environ["CRMLAB_LANGUAGE"] = lang
 
-# %% ../../nbs/deliver/53_parts.ipynb #e7fd0ddd
+# %% ../../nbs/deliver/53_parts.ipynb #b82d7f6f
 @dataclass(frozen=True)
 class Part:
     "A piece of a report; shown as HTML."
@@ -35,8 +35,9 @@ def _safe(text): return html.escape(" ".join(str(text).split()))
 def reading(
     text:str,   # what a figure or a table says
 ) -> Part:
-    "The one sentence of reading that stands under a figure."
-    return Part(f'<p class="reading">{_safe(text)}</p>')
+    "What stands under a figure; a text of several lines keeps them."
+    lines = [_safe(line) for line in str(text).splitlines()]
+    return Part(f'<p class="reading">{"<br>".join(lines)}</p>')
 
 def paragraph(
     text:str,   # plain text
