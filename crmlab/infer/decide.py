@@ -16,7 +16,7 @@ from .samples import SUSPICIOUS_SPLIT
 __all__ = ['BETTER_LOW', 'LOOKS_WORSE', 'FEWEST', 'FIRST_DAYS', 'SMALL_LOSS', 'OF_ROPE', 'better_high', 'guardrail_tolerances',
            'guardrail_state', 'Case', 'decision_of', 'decision_sentences']
 
-# %% ../../nbs/infer/40h_decide.ipynb #a2046e1a
+# %% ../../nbs/infer/40h_decide.ipynb #dcd0c52c
 BETTER_LOW = ("first_view_exit", "cart_abandon", "checkout_abandon")   # outcomes a shop wants less of
 
 def better_high(
@@ -25,8 +25,9 @@ def better_high(
 ) -> dict:          # metric → whether more is better
     "The direction in which each metric is good; raises `CrmlabError` for any other word."
     given = better if isinstance(better, dict) else {} if better is None else dict.fromkeys(metrics, better)
-    if (odd := next((m for m in given if m not in metrics), None)) is not None: raise CrmlabError(f"ab_test: better= names the metric {odd!r}; {suggest(odd, metrics)}")
-    if (odd := next((v for v in given.values() if v not in ("high", "low")), None)) is not None: raise CrmlabError(f"ab_test: better={odd!r} is not a direction; {suggest(odd, ['high', 'low'])}")
+    strange, odd = [m for m in given if m not in metrics], [v for v in given.values() if v not in ("high", "low")]
+    if strange: raise CrmlabError(f"ab_test: better= names the metric {strange[0]!r}; {suggest(strange[0], metrics)}")
+    if odd: raise CrmlabError(f"ab_test: better={odd[0]!r} is not a direction; {suggest(odd[0], ['high', 'low'])}")
     return {m: given[m] == "high" if m in given else m not in BETTER_LOW for m in metrics}
 
 # %% ../../nbs/infer/40h_decide.ipynb #9a85f843

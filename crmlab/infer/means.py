@@ -29,17 +29,17 @@ def _weighted(sample, columns, rng, size):
         parts.append(sums + rng.standard_gamma(sample.count[~single], (rows, (~single).sum())) @ columns[~single])
     return np.concatenate(parts)
 
-# %% ../../nbs/infer/40e_means.ipynb #f4e59bc0
-def _studentised(est, se, value, own):
+# %% ../../nbs/infer/40e_means.ipynb #65eaf082
+def _studentised(est, se, value, own, sign):
     "Draws around `est` from bootstrap values with their own standard errors."
-    return est - (value - est)/own*se
+    return est + sign*(value - est)/own*se
 
 def bootstrap_draws(
     sample:Sample,       # with values
     *,
     rng,                 # numpy Generator
     size:int=4000,       # draws
-    plain:bool=False,    # the weighted means themselves, not studentised
+    plain:bool=False,    # the weighted means themselves
 ) -> np.ndarray:
     "Posterior draws of a mean or ratio. Rubin, Annals of Statistics 9 (1981); studentised as in Efron & Tibshirani (1993), ch. 12.5."
     error = sample.y - sample.est*sample.x   # centred, so that a far origin costs no digits
@@ -50,8 +50,9 @@ def bootstrap_draws(
     value = sample.est + moved
     if plain: return value
     own = np.sqrt(np.maximum(ee - 2*moved*ex + moved**2*xx, 0)/total/sample.n)/(x/total)
-    if sample.y.min() >= 0 and sample.est > 0: return np.exp(_studentised(np.log(sample.est), sample.se/sample.est, np.log(value), own/value))
-    return _studentised(sample.est, sample.se, value, own)
+    sign = rng.permutation(np.resize([1, -1], size))
+    if sample.y.min() >= 0 and sample.est > 0: return np.exp(_studentised(np.log(sample.est), sample.se/sample.est, np.log(value), own/value, sign))
+    return _studentised(sample.est, sample.se, value, own, sign)
 
 # %% ../../nbs/infer/40e_means.ipynb #89721e6e
 def normal_draws(
@@ -73,14 +74,14 @@ def draws_of(
     "Posterior draws of a mean or ratio: by weights when values are known, else by the central limit theorem."
     return (bootstrap_draws if sample.y is not None else normal_draws)(sample, rng=rng, size=size)
 
-# %% ../../nbs/infer/40e_means.ipynb #1d3b02b7
+# %% ../../nbs/infer/40e_means.ipynb #254ad8f0
 def sample_quantile(
     sample:Sample,   # with values
     q:float,         # 0.5 is the median
 ) -> float:
     "The quantile of the units seen; between two values it is interpolated, as numpy does."
-    last = np.cumsum(sample.count) - 1                # position of the last unit with each value
-    at = q*(sample.n - 1)
+    if sample.within: return float(np.interp(q*sample.n, np.cumsum(sample.count) - sample.count/2, sample.y))
+    last, at = np.cumsum(sample.count) - 1, q*(sample.n - 1)   # position of the last unit with each value, and the one sought
     lo, hi = (sample.y[np.searchsorted(last, np.floor(at) + k)] for k in (0, min(1, np.ceil(at) - np.floor(at))))
     return float(lo + (hi - lo)*(at - np.floor(at)))
 
@@ -92,10 +93,12 @@ def quantile_draws(
     size:int=4000,       # draws
 ) -> np.ndarray:
     "Posterior draws of a quantile under the Bayesian bootstrap, exact at every distinct value."
-    below = np.cumsum(sample.count)
+    below, even = np.cumsum(sample.count), rng.permutation((np.arange(size) + .5)/size)
+    if sample.within:   # bins: units lie evenly between their means
+        middle = below - sample.count/2
+        return np.interp(even, special.betaincc(middle, sample.n - middle, q), sample.y)
     reached = np.append(special.betaincc(below[:-1], sample.n - below[:-1], q), 1.)
-    even = (np.arange(size) + .5)/size
-    return sample.y[np.searchsorted(reached, rng.permutation(even))]
+    return sample.y[np.searchsorted(reached, even)]
 
 # %% ../../nbs/infer/40e_means.ipynb #027fac63
 FEW_BUYERS, LONG_TAIL = 300, 1.75   # fewer people with an amount, or logarithms that spread further upwards: the note on long tails
