@@ -79,7 +79,7 @@ def test_a_small_shop_by_hand():
     assert f.loc["/", "dwell"] == pytest.approx((4 + 5 + 5)/3) and f.loc["/item", "dwell"] == pytest.approx(15 + 59/2)
     exits = result.exits.set_index(["page", "band"]).est
     assert exits["/", 5] == 1 and exits["/item", 5] == 1 and exits.groupby("page").sum().tolist() == pytest.approx([1, 1])
-    engaged = pages(shop_like(), by=None, strata=(), conversions=("page_leave_of_no_shop",)).frame
+    engaged = pages(shop_like(), by=None, strata=(), conversions=()).frame
     assert engaged.ga4_bounce.iloc[0] == pytest.approx(1/3)
 
 

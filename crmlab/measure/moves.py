@@ -21,8 +21,10 @@ from .segments import midnights
 # %% auto #0
 __all__ = ['NEW', 'SegmentCounts', 'segment_counts', 'Moves', 'rfm_moves', 'RfmMap', 'rfm_map']
 
-# %% ../../nbs/measure/34d_moves.ipynb #24b9268b
+# %% ../../nbs/measure/34d_moves.ipynb #3c48f4f2
 def _facts_of(table): return getattr(table, "meta", {})
+
+def _noted(table): return {k: v for k, v in _facts_of(table).items() if k == "note"}
 
 def _days_of(table, days, who):
     "Local days looked at: those given, those the table was made for, else the first of every month it covers."
@@ -80,7 +82,7 @@ def _day(day, lang):
     day = pd.Timestamp(day)
     return word("segments.day", lang, year=day.year, month=day.month, day=day.day, name=f"{day:%B}")
 
-# %% ../../nbs/measure/34d_moves.ipynb #5ff0d756
+# %% ../../nbs/measure/34d_moves.ipynb #369af03d
 def _draw_counts(result, ax):
     "Shares of all people, stacked, day by day."
     import matplotlib as mpl
@@ -102,14 +104,16 @@ def _draw_counts(result, ax):
 def _read_counts(result, lang):
     last = result.frame[(result.frame.day == result.frame.day.max()) & (result.frame.n > 0)]
     items = [word("segments.item", lang, segment=segment_name(r.segment, lang), value=show(r.share, "share", lang)) for r in last.itertuples()]
-    return word("segments.counts", lang, day=_day(last.day.iloc[0], lang), n=f"{last.n.sum():,}", items=word("segments.separator", lang).join(items))
+    return word("segments.counts", lang, day=_day(last.day.iloc[0], lang), n=f"{last.n.sum():,}", items=word("segments.separator", lang).join(items)) + _told_note(result, lang)
+
+def _told_note(result, lang): return word("visits.space", lang) + result.meta["note"] if "note" in result.meta else ""
 
 @dataclass(frozen=True, eq=False)
 class SegmentCounts(Result):
     "People per segment on given days."
     _draw, _read = staticmethod(_draw_counts), staticmethod(_read_counts)
 
-# %% ../../nbs/measure/34d_moves.ipynb #d6b74f49
+# %% ../../nbs/measure/34d_moves.ipynb #86f7f5d6
 @checked
 def segment_counts(
     table,                 # segments as rfm, purchase_phases or segment_where give them
@@ -124,7 +128,7 @@ def segment_counts(
     frame = stock.set_index(days).rename_axis("day").rename_axis("segment", axis=1).stack().rename("n").reset_index()
     whole = frame.groupby("day").n.transform("sum")
     frame["share"] = frame.n/whole.where(whole > 0)
-    return SegmentCounts(frame, provenance(table, days=[f"{d:%Y-%m-%d}" for d in days], of=of) | dict(segments=list(stock.columns)))
+    return SegmentCounts(frame, provenance(table, days=[f"{d:%Y-%m-%d}" for d in days], of=of) | dict(segments=list(stock.columns)) | _noted(table))
 
 # %% ../../nbs/measure/34d_moves.ipynb #0da61cfe
 def _with_stays(flows, stock):
@@ -166,7 +170,7 @@ class Moves(Result):
     "Who moved from which segment to which, from day to day."
     _draw, _read = staticmethod(_draw_moves), staticmethod(_read_moves)
 
-# %% ../../nbs/measure/34d_moves.ipynb #41effe2b
+# %% ../../nbs/measure/34d_moves.ipynb #17a56fd5
 @checked
 def rfm_moves(
     table,                 # segments as rfm gives them (or purchase_phases, segment_where)
@@ -189,9 +193,9 @@ def rfm_moves(
                               share=np.divide(n, whole, out=np.full(len(n), np.nan), where=whole > 0), lo=np.where(enough, lo, np.nan), hi=np.where(enough, hi, np.nan)))
     frame = frame[frame.n > 0].sort_values(["day", "a", "b"], ignore_index=True)
     names = [NEW, *segment_order(None, list((set(frame.a) | set(frame.b)) - {NEW}))]
-    return Moves(frame, provenance(table, prob=prob, days=[f"{d:%Y-%m-%d}" for d in days], of=of) | dict(segments=list(dict.fromkeys(names))))
+    return Moves(frame, provenance(table, prob=prob, days=[f"{d:%Y-%m-%d}" for d in days], of=of) | dict(segments=list(dict.fromkeys(names))) | _noted(table))
 
-# %% ../../nbs/measure/34d_moves.ipynb #3868a1ca
+# %% ../../nbs/measure/34d_moves.ipynb #cfa38063
 def _cell_names(cuts, lang=None):
     "What the scores of recency and frequency mean."
     r, f = cuts["r"], cuts["f"]
@@ -223,14 +227,14 @@ def _read_map(result, lang):
     f, cell = result.frame, lambda r: word("segments.cell", lang, r=int(r.r), f=int(r.f))
     top, rich = f.loc[f.n.idxmax()], f.loc[f.revenue.idxmax()]
     return word("segments.map", lang, day=_day(result.meta["day"], lang), n=f"{f.n.sum():,}", top=cell(top), people=show(top.share, "share", lang),
-                rich=cell(rich), revenue=show(rich.revenue_share, "share", lang), basis=money_basis(result.meta["money"], lang))
+                rich=cell(rich), revenue=show(rich.revenue_share, "share", lang), basis=money_basis(result.meta["money"], lang)) + _told_note(result, lang)
 
 @dataclass(frozen=True, eq=False)
 class RfmMap(Result):
     "People and revenue per RFM cell on a day."
     _draw, _read = staticmethod(_draw_map), staticmethod(_read_map)
 
-# %% ../../nbs/measure/34d_moves.ipynb #e88ab64f
+# %% ../../nbs/measure/34d_moves.ipynb #46683aeb
 @checked
 def rfm_map(
     table,                 # cells as rfm gives them
@@ -247,4 +251,4 @@ def rfm_map(
     if not len(frame): raise CrmlabError(f"rfm_map: nobody had ordered before {days[-1]:%Y-%m-%d}; take a later day")
     frame = frame.assign(share=frame.n/frame.n.sum(), revenue_share=frame.revenue/frame.revenue.sum() if frame.revenue.sum() else np.nan, per_person=frame.revenue/frame.n)
     frame = frame[["r", "f", "n", "share", "revenue", "revenue_share", "per_person"]]
-    return RfmMap(frame, provenance(table, day=f"{days[-1]:%Y-%m-%d}") | dict(day=f"{days[-1]:%Y-%m-%d}", cuts=arguments["cuts"], money=table.meta["money"], currency=table.meta["currency"]))
+    return RfmMap(frame, provenance(table, day=f"{days[-1]:%Y-%m-%d}") | dict(day=f"{days[-1]:%Y-%m-%d}", cuts=arguments["cuts"], money=table.meta["money"], currency=table.meta["currency"]) | _noted(table))

@@ -108,12 +108,10 @@ def _cuts_of(orders, cuts, preset):
     base = {k: v for k,v in RFM_PRESETS[preset].items() if k != "m" or currency == "JPY"}   # yen say nothing of other money
     return {"m": ()} | base | _checked_cuts(own) | _checked_cuts(cuts or {})
 
-# %% ../../nbs/measure/34_segments.ipynb #06fcdf5a
+# %% ../../nbs/measure/34_segments.ipynb #527cc34e
 def _as_of_days(as_of, first, last):
     "The days on which cells are looked at, in order: those given, else the first of every month the data reaches."
     if as_of is None: return list(pd.date_range(first.replace(day=1) + pd.DateOffset(months=1), last + pd.Timedelta(days=1), freq="MS"))
-    end = max(last + pd.Timedelta(days=1), last.replace(day=1) + pd.DateOffset(months=1))   # a month's end may be quiet
-    if as_of[-1] > end: raise CrmlabError(f"rfm: as_of={as_of[-1]:%Y-%m-%d}: the data end on {last:%Y-%m-%d}, and who orders after that is unknown; take a day until {end:%Y-%m-%d}")
     return as_of
 
 def midnights(
@@ -177,15 +175,15 @@ def _equal_shares(rows, parts, day, first, timezone):
         if not cuts[letter]: raise CrmlabError(f"rfm: {v} is the same for nearly everybody on {day:%Y-%m-%d}, so quantiles cannot separate customers by it; give fixed cuts={{{letter!r}: […]}}")
     return cuts
 
-# %% ../../nbs/measure/34_segments.ipynb #81e5a3a1
+# %% ../../nbs/measure/34_segments.ipynb #64f72fa7
 def _span(orders):
-    "Time zone, the first and last local day of the data, and for `.meta` its last moment (µs) and how many orders have no amount."
+    "Time zone, the first and last local day of the data, its last moment (µs), and notes on orders without an amount."
     zone = (_shop_settings(orders) or settings()).timezone
     valid = table_of(orders, "orders").filter(nw.col("status") == "valid", ~nw.col("user_id").is_null())
     (first, blank), until = collect(valid.select(first=nw.col("ts_us").min(), blank=_amount("revenue").is_null().cast(nw.Int64).sum())).iloc[0], known_until(orders)
     if pd.isna(first): raise CrmlabError("the table holds no valid order; check the column status: orders that count are 'valid'")
     day = lambda us: pd.Timestamp(us, unit="us", tz="UTC").tz_convert(ZoneInfo(zone)).normalize().tz_localize(None)
-    return zone, day(first), day(until), dict(until=until) | (dict(note=word("segments.no_amount", n=f"{int(blank):,}")) if blank else {})
+    return zone, day(first), day(until), until, [word("segments.no_amount", n=f"{int(blank):,}")]*bool(blank)
 
 def _cell(letters, cuts):
     "The name of a cell, such as R5F2."
@@ -194,7 +192,7 @@ def _cell(letters, cuts):
     if not all(cuts[k] for k in known): raise CrmlabError("rfm: the presets know cut points of money in yen only; give cuts={'m': […]} in the shop's currency, or m = […] under [rfm] in shop.toml")
     return nw.concat_str(*(e for k in known for e in (nw.lit(k.upper()), nw.col(k).cast(nw.String))))
 
-# %% ../../nbs/measure/34_segments.ipynb #1217a7ac
+# %% ../../nbs/measure/34_segments.ipynb #0fde91a1
 @checked
 def rfm(
     orders,                    # a Shop, or a table of orders (user_id, ts, status, revenue)
@@ -205,18 +203,21 @@ def rfm(
     as_of:Days|None=None,      # local day or days on which cells are looked at, before the day's first order; every first of the month when None
     cell:str="rf",             # scores that make the cell: some of r, f, m
 ) -> Table:                    # user_id, segment (such as R5F2), valid_from (UTC), r, f, m (scores), recency (days), frequency (orders), monetary; one row per change
-    "RFM cells as they were on each looked-at day; raises `CrmlabError`. Frequency counts orders (`purchase_phases` counts days with an order); an order without an amount counts, adds no money, and is told in `.meta`."
+    "RFM cells as they were on each looked-at day; raises `CrmlabError`. Frequency counts orders (`purchase_phases` counts days with an order); an order without an amount counts and adds no money; `.meta` has a note on such orders, and on days beyond the data."
     rows = ordered(orders, who="rfm")
-    zone, first, last, facts = _span(orders)
+    zone, first, last, until, notes = _span(orders)
     days = _as_of_days(as_of, first, last)
     if not days or days[-1] <= first: raise CrmlabError(f"rfm: nobody had ordered before {days[-1] if days else last:%Y-%m-%d}; orders begin on {first:%Y-%m-%d}, so take a later as_of")
     if quantiles and (as_of is None or cuts or preset): raise CrmlabError("rfm: quantiles stand in place of cuts and preset, and need as_of, the day whose customers set them, such as as_of='2026-01-01'")
+    if days[-1] > last + pd.Timedelta(days=1): notes.append(word("segments.beyond", day=f"{days[-1]:%Y-%m-%d}", last=f"{last:%Y-%m-%d}"))
     used = _equal_shares(rows, quantiles, days[0], first, zone) if quantiles else _cuts_of(orders, cuts, preset)
     seen = _seen(rows, used["r"], _calendar(days, first, zone))
     seen = seen.with_columns(r=_score("recency", used["r"], up=False), f=_score("frequency", used["f"]), m=_score("monetary", used["m"]))
     table = seen.with_columns(segment=_cell(cell, used)).select("user_id", "segment", "valid_from", "r", "f", "m", "recency", "frequency", "monetary")
     meta = provenance(orders, cuts=used, preset=preset, quantiles=quantiles, as_of=[f"{d:%Y-%m-%d}" for d in days], cell=cell)
-    return Table(table, "rfm", meta | _facts(orders, zone) | facts, getattr(orders, "fingerprint", None))
+    return Table(table, "rfm", meta | _facts(orders, zone) | _noted(notes, until), getattr(orders, "fingerprint", None))
+
+def _noted(notes, until): return dict(until=until) | (dict(note=word("visits.space").join(notes)) if notes else {})
 
 def _facts(orders, zone):
     "What later steps need to know of a table of segments: nobody is in two at once."
@@ -286,7 +287,7 @@ def _prospects(known, rows):
     early = moved(known, rows).join(first, on="user_id", how="left").filter(nw.col("first_us").is_null() | ((nw.col("at_us") < nw.col("first_us")) & (nw.col("sold_us") == nw.col("first_us"))).fill_null(False))
     return early.select("user_id", "at_us", segment=nw.lit("prospect"), orders=nw.lit(0).cast(nw.Int64))
 
-# %% ../../nbs/measure/34_segments.ipynb #97d0a366
+# %% ../../nbs/measure/34_segments.ipynb #dc4885ff
 @checked
 def purchase_phases(
     orders,                      # a Shop, or a table of orders (user_id, ts, status, revenue)
@@ -302,10 +303,10 @@ def purchase_phases(
     if times <= 0: raise CrmlabError(f"purchase_phases: times={times!r} is not a number above 0; write how many mean intervals, such as 2")
     if regular is not None and regular < 3: raise CrmlabError(f"purchase_phases: regular={regular!r} is not a whole number from 3 on, or None")
     rows = ordered(orders, who="purchase_phases")
-    (zone, _, _, facts), days = _span(orders), _occasions(rows, deliveries)
+    (zone, _, _, until, _), days = _span(orders), _occasions(rows, deliveries)
     turns = _turns(days, dormant, regular, times, least)
     known = orders if prospects is None and isinstance(orders, Shop) else prospects
     if known is not None: turns = nw.concat([turns, _prospects(known_since(known), rows).select(turns.columns)])
-    turns = dated(turns.filter(nw.col("at_us") <= facts["until"]), "at_us", "valid_from")
+    turns = dated(turns.filter(nw.col("at_us") <= until), "at_us", "valid_from")
     meta = provenance(orders, dormant=dormant, times=times, least=least, regular=regular, deliveries=deliveries)
-    return Table(turns.select("user_id", "segment", "valid_from", "orders"), "phases", meta | _facts(orders, zone) | dict(until=facts["until"]), getattr(orders, "fingerprint", None))
+    return Table(turns.select("user_id", "segment", "valid_from", "orders"), "phases", meta | _facts(orders, zone) | dict(until=until), getattr(orders, "fingerprint", None))
