@@ -144,18 +144,26 @@ def one_loop(scenario, rates, seed: int, members: int) -> dict:
     return dict(differs=bool((policy.arm != uniform).any()), covered=bool(gain.lo - 1e-12 <= true <= gain.hi + 1e-12), predicted=bool(lo <= gap <= hi), true=true, est=gain.est, realised=gap)
 
 
-def loop(worlds: int, names=("f2_followup", "dormant_150"), members: int = 10_000) -> dict:
+def counted(rows: pd.DataFrame, members: int) -> dict:
+    "Worlds of one block as counts."
+    own = rows[rows.differs]
+    return dict(worlds=len(rows), members=members, rule_differs=len(own), gain_covered_95=int(rows.covered.sum()), gain_covered_95_where_rule_differs=round(float(own.covered.mean()), 4), realised_within_predicted_95=int(rows.predicted.sum()),
+                mean_true=round(float(rows.true.mean()), 5), mean_est=round(float(rows.est.mean()), 5), mean_realised=round(float(rows.realised.mean()), 5), cpu_s_per_world=round(float(rows.cpu.mean()), 3))
+
+
+def timed_loop(scenario, rates, seed: int, members: int) -> dict:
+    start = time.process_time()
+    return one_loop(scenario, rates, seed, members) | dict(cpu=time.process_time() - start)
+
+
+def loop(worlds: int, names=("f2_followup",), members: int = 10_000) -> dict:
     "Counts per scenario and block."
     found = {}
     for name in names:
         scenario = read_scenario(name)
         rates = true_rates(scenario)
         for block in BLOCKS:
-            start = time.process_time()
-            rows = pd.DataFrame([one_loop(scenario, rates, seed, members) for seed in range(block, block + worlds)])
-            own = rows[rows.differs]
-            found[f"{name}, seeds from {block}"] = dict(worlds=worlds, members=members, rule_differs=len(own), gain_covered_95=int(rows.covered.sum()), gain_covered_95_where_rule_differs=round(float(own.covered.mean()), 4),
-                realised_within_predicted_95=int(rows.predicted.sum()), mean_true=round(float(rows.true.mean()), 5), mean_est=round(float(rows.est.mean()), 5), mean_realised=round(float(rows.realised.mean()), 5), cpu_s_per_world=round((time.process_time() - start)/worlds, 3))
+            found[f"{name}, seeds from {block}"] = counted(pd.DataFrame([timed_loop(scenario, rates, seed, members) for seed in range(block, block + worlds)]), members)
             print(name, block, found[f"{name}, seeds from {block}"], flush=True)
     return found
 

@@ -133,7 +133,7 @@ def test_all_of_an_arm_alike_gives_no_interval_without_words():
     (dict(score="third", held_out=True), "is missing, infinite or no number in 4,000 rows"),
     (dict(by="one"), "puts everybody into one segment"),
     (dict(features=[]), "features=[]"),
-    (dict(features="noise", control="nobody"), "did you mean none"),
+    (dict(features="noise", control="nobody"), "is not an arm; known: mail, none"),
     (dict(features="noise", treatment="none"), "is not an arm besides the control"),
     (dict(features="noise", metric="third"), "not numbers"),
     (dict(features="noise", metric="missing"), "missing or infinite in 2 rows"),

@@ -141,20 +141,21 @@ def _scores(d, arm, metric, control, score, by, features, folds, seed):
         if a != control and np.ptp(made[:, a]) == 0: raise CrmlabError(f"qini: the score from {score or by or features} has one value for everybody, so it ranks nobody; take columns in which people differ")
     return made
 
-# %% ../../nbs/infer/46b_qini.ipynb #bf097416
+# %% ../../nbs/infer/46b_qini.ipynb #c331c274
+def _without_spread(steps): return ((steps.squares.sum(1) - steps.total.sum(1)**2/steps.n.sum(1)) <= 1e-9*steps.squares.sum(1)).all()
+
 def _one_curve(steps, arm, band, prob, seed, least):
     "Frame and summary of one arm against the control."
-    if (steps.n.sum(1) < least).any(): return pd.DataFrame(), dict(arm=arm, n=int(steps.n.sum()), note=word("qini.note.few", n=least))
+    about = dict(arm=arm, n=int(steps.n.sum()))
+    if (steps.n.sum(1) < least).any(): return pd.DataFrame(), about | dict(note=word("qini.note.few", n=least))
     (auuc, area), shown = _areas(steps), _thinned(steps, least)
-    covariance, (share, gain) = _covariance(shown), _curve(shown)
-    half = _half_widths(covariance, band, prob, seed)
-    origin = pd.DataFrame([dict(arm=arm, share=0., n=0, gain=0., lo=0., hi=0., random=0.)])
-    frame = pd.DataFrame(dict(arm=arm, share=share, n=shown.n.sum(0).cumsum().astype(int), gain=gain, lo=gain - half, hi=gain + half, random=share*gain[-1]))
-    weights = _area_weights(share)
-    se, z = np.sqrt(np.einsum("kp,pq,kq->k", weights, covariance, weights)), ndtri(.5 + prob/2)
-    if not se.min() > 0: return frame, dict(arm=arm, n=int(steps.n.sum()), auuc=auuc, qini=area, note=word("qini.note.no_spread"))
-    summary = dict(arm=arm, n=int(steps.n.sum()), auuc=auuc, auuc_lo=auuc - z*se[0], auuc_hi=auuc + z*se[0], qini=area, lo=area - z*se[1], hi=area + z*se[1], p_positive=ndtr(area/se[1]), note="")
-    return pd.concat([origin, frame], ignore_index=True), summary
+    share, gain = _curve(shown)
+    points = dict(arm=arm, share=np.append(0, share), n=np.append(0, shown.n.sum(0).cumsum()).astype(int), gain=np.append(0, gain), random=np.append(0, share*gain[-1]))
+    if _without_spread(steps): return pd.DataFrame(points), about | dict(auuc=auuc, qini=area, note=word("qini.note.no_spread"))
+    covariance, weights, z = _covariance(shown), _area_weights(share), ndtri(.5 + prob/2)
+    half, se = np.append(0, _half_widths(covariance, band, prob, seed)), np.sqrt(np.einsum("kp,pq,kq->k", weights, covariance, weights))
+    frame = pd.DataFrame(points | dict(lo=points["gain"] - half, hi=points["gain"] + half))
+    return frame, about | dict(auuc=auuc, auuc_lo=auuc - z*se[0], auuc_hi=auuc + z*se[0], qini=area, lo=area - z*se[1], hi=area + z*se[1], p_positive=ndtr(area/se[1]), note="")
 
 # %% ../../nbs/infer/46b_qini.ipynb #d520ece8
 _TOP = .3   # share of people that the sentence speaks of
