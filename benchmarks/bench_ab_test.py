@@ -23,7 +23,7 @@ from crmlab.infer.means import bootstrap_draws, draws_of, normal_draws, tail_of
 from crmlab.infer.samples import sample_of
 from crmlab.sources.datasets import load
 
-RATE, LIFT, DRAWS = .03, .1, 1000
+RATE, LIFT, DRAWS = .03, .1, 500
 AMOUNTS = dict(lognormal_1=("lognormal", 1.), lognormal_1_5=("lognormal", 1.5), lognormal_2=("lognormal", 2.), gamma_0_5=("gamma", .5), two_prices=("two", .05))
 SETTINGS = {f"{name}_{buyers}": (*amount, buyers, 1) for buyers in (900, 150) for name, amount in AMOUNTS.items()} | {"lognormal_1_5_300_to_900": ("lognormal", 1.5, 300, 3)}
 
