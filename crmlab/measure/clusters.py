@@ -52,7 +52,7 @@ def _sample(rows, features, size, seed):
     some = rows if n <= size else rows.filter(mixed < int(100_003*size/n))
     return collect(some.select("visitor_id", "visit_no", *features)).sort_values(["visitor_id", "visit_no"], ignore_index=True)[list(features)], n
 
-# %% ../../nbs/measure/34c_clusters.ipynb #3ff444e0
+# %% ../../nbs/measure/34c_clusters.ipynb #64408708
 LEAST_VARIANCE = .1   # least variance of a feature within a cluster, the whole being 1
 
 def _standard(sample):
@@ -66,7 +66,7 @@ def _standard(sample):
 def _mixtures(z, numbers, seed):
     "A mixture for each number of clusters, and their criteria."
     from sklearn.mixture import GaussianMixture
-    made = [GaussianMixture(k, covariance_type="diag", reg_covar=LEAST_VARIANCE, n_init=3, random_state=seed).fit(z) for k in numbers]
+    made = [GaussianMixture(k, covariance_type="diag", reg_covar=LEAST_VARIANCE, n_init=3, random_state=seed % 2**32).fit(z) for k in numbers]
     return made, pd.DataFrame(dict(clusters=list(numbers), bic=[m.bic(z) for m in made]))
 
 # %% ../../nbs/measure/34c_clusters.ipynb #458e67c4

@@ -25,14 +25,15 @@ def known_layouts(
     if layouts is not None: return layouts
     return events if isinstance(events, Shop) and events.has("layouts") else None
 
-# %% ../../nbs/measure/29_layouts.ipynb #9e04f73d
+# %% ../../nbs/measure/29_layouts.ipynb #49b51d87
 _BOX = ("page", "device", "selector", "x", "y", "w", "h", "page_w", "page_h")
 
 def _boxes(layouts, needed=_BOX, where=()):
     "Boxes of whichever version, with `_from` and `_to` (µs, ±∞ when open)."
     if layouts is None or (isinstance(layouts, Shop) and not layouts.has("layouts")): boxes = pd.DataFrame(columns=[c.name for c in TABLES["layouts"].columns])
     else:
-        lazy = table_of(layouts, "layouts")
+        try: lazy = table_of(layouts, "layouts")
+        except CrmlabError as e: raise CrmlabError(f"layouts: {e}") from None
         need(lazy.columns, *needed, who="layouts")
         boxes = collect(lazy.filter(*where) if where else lazy).drop_duplicates()
     version = boxes.version.astype("str").fillna("") if "version" in boxes else "1"

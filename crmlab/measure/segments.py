@@ -269,14 +269,16 @@ def _turns(days, dormant, regular, times, least):
     turns = turns.filter((order & ~same.fill_null(False)) | (~order & (c("at_us") < c("next_us")).fill_null(True)))
     return turns.select("user_id", "at_us", segment=nw.when(order).then(_phase(c("n"), regular)).otherwise(c("name")), orders="n")
 
-# %% ../../nbs/measure/34_segments.ipynb #09263be1
+# %% ../../nbs/measure/34_segments.ipynb #e61c5b95
 def known_since(
     shop,              # a Shop, or a table of known users (user_id, and ts or valid_from)
 ) -> nw.LazyFrame:     # user_id, at_us: the first moment the user is known of
     "When each user was first known."
     moments = dict(visit_start_us="events", valid_from_us="attributes", sent_at_us="messages", ts_us="orders")
     tables = [(shop.table(t).lazy(), at) for at,t in moments.items() if shop.has(t)] if isinstance(shop, Shop) else [(scan(shop), at) for at in moments if at in scan(shop).columns]
-    if not isinstance(shop, Shop): need(scan(shop).columns, "user_id", who="prospects")
+    try: columns = ["user_id"] if isinstance(shop, Shop) else scan(shop).columns
+    except CrmlabError as e: raise CrmlabError(f"prospects: {e}") from None
+    need(columns, "user_id", who="prospects")
     if not tables: raise CrmlabError("prospects: give a table with user_id and the moment each is known from, ts or valid_from")
     seen = [lazy.filter(~nw.col("user_id").is_null()).group_by(nw.col("user_id").cast(nw.String)).agg(at_us=nw.col(at).min()) for lazy, at in tables]
     return nw.concat(seen).group_by("user_id").agg(at_us=nw.col("at_us").min())
