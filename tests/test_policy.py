@@ -100,7 +100,7 @@ def test_all_estimators_hold_the_truth_and_the_difference():
         f = policy_value(log(5000 + seed), RULES, features="rank", prob=.95, **asked | dict(seed=seed)).frame.set_index("method")
         held["value"] += (f.lo <= TRUE) & (TRUE <= f.hi)
         held["difference"] += (f.diff_lo <= TRUE - logged) & (TRUE - logged <= f.diff_hi)
-    assert (held >= 89).all(axis=None), held   # the 99 % band of 95 % of 100 begins at 89
+    assert (held >= 85).all(axis=None), held   # eight counts at once, each below 85 in one run of some thousands when 95 % hold; the benchmark counts more worlds
 
 
 def test_people_with_several_rows_count_once():
