@@ -19,7 +19,7 @@ from .maps import read_csv_map
 # %% auto #0
 __all__ = ['DATASETS', 'Dataset', 'fetch', 'available', 'load']
 
-# %% ../../nbs/sources/29_datasets.ipynb #7390ca81
+# %% ../../nbs/sources/29_datasets.ipynb #9df88e59
 @dataclass(frozen=True)
 class Dataset:
     "Where a public data set comes from and how it is read."
@@ -37,6 +37,9 @@ DATASETS = {d.name: d for d in (
     Dataset("hillstrom", "http://www.minethatdata.com/Kevin_Hillstrom_MineThatData_E-MailAnalytics_DataMiningChallenge_2008.03.20.csv",
             "0e5893329d8b93cefecc571777672028290ab69865718020c78c7284f291aece",
             "64,000 customers, three randomised arms of an e-mail test (K. Hillstrom, MineThatData, 2008)"),
+    Dataset("cookie_cats", "https://raw.githubusercontent.com/ilya1453/data/7eed9f492cc3f71b38601e555e91cb04ffa086f2/cookie_cats.csv",
+            "9f53027065840672e77303281289988371d4a6b67c7dcd3bd4e6306a2a263dc8",
+            "90,189 players of a mobile game, first gate at level 30 or 40 by lot (Tactile Entertainment, through DataCamp)"),
     Dataset("cdnow", "https://raw.githubusercontent.com/CamDavidsonPilon/lifetimes/v0.11.3/lifetimes/datasets/CDNOW_master.txt",
             "eff6889ed364c5199d6eacbbeb7a6d559971df4406ac876f322c373f00a072ef",
             "69,659 purchases of 23,570 customers of a music shop, 1997–1998 (P. Fader and B. Hardie)", shop=("America/New_York", "USD")),
