@@ -66,7 +66,7 @@ def percent_axis(
     from matplotlib.ticker import PercentFormatter
     getattr(ax, f"{which}axis").set_major_formatter(PercentFormatter(1, decimals=None))
 
-# %% ../nbs/core/02_plotting.ipynb #7d9f5ca1
+# %% ../nbs/core/02_plotting.ipynb #dc23d3dd
 def interval_dots(
     ax,                    # matplotlib Axes
     frame,                 # one row per dot
@@ -90,7 +90,7 @@ def interval_dots(
         sure, unsure, label = own & known, own & ~known, group_name(group) if group_name else None
         ax.errorbar(est[sure], y[sure], xerr=np.maximum([est - lo, hi - est], 0)[:, sure], capsize=2, markerfacecolor="white" if group in hollow else colour, label=label, **look)
         ax.errorbar(est[unsure], y[unsure], markerfacecolor="white", **look)
-    ax.set(yticks=range(len(names)), yticklabels=[line_name(n) for n in names], ylim=(len(names) - .5, -.5))
+    ax.set(yticks=range(len(names)), yticklabels=[line_name(n) for n in names], ylim=(max(len(names), 1) - .5, -.5))
     if share:
         percent_axis(ax, "x")
         ax.set_xlim(0, min(1.03, 1.1*np.nanmax([.01, *est, *hi])))
