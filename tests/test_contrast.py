@@ -245,7 +245,7 @@ def test_over_time_only_what_changed_is_said_to_have_changed():
     (dict(b="bronze"), "b='bronze' is not a segment; did you mean Bronze"), (dict(b="Bronze", a="Roial"), "a='Roial'"),
     (dict(b="Bronze", a="Bronze"), "both 'Bronze'"), (dict(b="Bronze", adjust=("devise",)), "did you mean device"),
     (dict(b="Bronze", min_effect=-1), "min_effect=-1"), (dict(b="Bronze", min_effect=dict(shares=.1)), "'shares'"), (dict(b="Bronze", prob=95), "prob=95"), (dict(b="Bronze", prob=0), "prob=0"),
-    (dict(b=[]), "names no segment"), (dict(b=["Royal", "Royal"]), "twice"), (dict(b=["Royal", "Gold"]), "b='Gold'")])
+    (dict(b=[]), "it is empty"), (dict(b=["Royal", "Royal"]), "twice"), (dict(b=["Royal", "Gold"]), "b='Gold'")])
 def test_bad_arguments_are_refused_in_one_line(pairs, arguments, says):
     with pytest.raises(cl.CrmlabError) as error: cl.contrast(pairs, **arguments)
     assert says in str(error.value) and "\n" not in str(error.value)
