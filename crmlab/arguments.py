@@ -25,14 +25,14 @@ Day = str         # a local day such as 2026-06-30, as text or date
 Days = list       # one or more of them
 Moment = str      # a moment such as 2026-06-30 12:00; UTC unless it says otherwise
 
-# %% ../nbs/core/00b_arguments.ipynb #26ccf552
+# %% ../nbs/core/00b_arguments.ipynb #f3ed44c7
 def _text(value):
     if not isinstance(value, str) or not value.strip(): raise ValueError
     return value
 
 def _number(value, least=-math.inf, most=math.inf):
     if isinstance(value, bool) or not isinstance(value, Real) or not (math.isfinite(value) and least <= value <= most): raise ValueError
-    return float(value)
+    return value
 
 def _whole(value, least=0):
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least or value > 2**53: raise ValueError

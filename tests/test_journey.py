@@ -84,7 +84,7 @@ def test_bad_steps_are_refused_by_name():
     e = many(12)
     for options, message in [(dict(steps=["page:/list", "add_to_card"]), "'add_to_card' never occurs; did you mean add_to_cart"),
                              (dict(steps=["page:/lits", "purchase"]), "did you mean page:/list"), (dict(steps=["purchase"]), "two or more steps"),
-                             (dict(steps="purchase"), "two or more steps"), (dict(steps=["purchase", "purchase"]), "given twice"),
+                             (dict(steps="purchase"), "two or more steps"), (dict(steps=["purchase", "purchase"]), "is given twice"),
                              (dict(steps=["page_view", "page:/list"]), "overlap"), (dict(steps=STEPS, within="1 day"), "such as 30m, 24h or 90d"), (dict(steps=STEPS, by="gender"), "needs column 'gender'")]:
         with pytest.raises(cl.CrmlabError, match=message): cl.funnel(e, **options)
 

@@ -213,7 +213,7 @@ def test_page_versions_devices_and_twins_are_not_mixed():
     late = zones(e, newer, page="/")
     assert late.meta["rows"]["visits"] == 80 and late.frame.visits.iloc[0] == 80 and late.frame.y.min() == 5
     assert late.meta["rows"]["older"] == ((e.page == "/") & (e.ts < START + pd.Timedelta(days=80))).sum()
-    with pytest.raises(CrmlabError, match="older than its newest layout"): zones(e[e.ts < START + pd.Timedelta(days=50)], newer, page="/")
+    with pytest.raises(CrmlabError, match="lie outside the time of its newest layout"): zones(e[e.ts < START + pd.Timedelta(days=50)], newer, page="/")
     mobile = pd.concat([e, e.assign(device="mobile", visitor_id=e.visitor_id + "p")])
     pd.testing.assert_frame_equal(zones(mobile, BOXES, page="/").frame, zones(e, BOXES, page="/").frame)
     twins = BOXES.assign(selector=BOXES.selector.replace({"#card1": ".card", "#card2": ".card"}))
