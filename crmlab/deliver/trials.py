@@ -188,7 +188,7 @@ def trial_split(
     left = (footnote(trial.left_out),) if trial.left_out else ()
     return (reading if fine else notice)(text), data_table(pd.DataFrame(rows, columns=columns), numbers=columns[1:]), *_triggered(trial), *left, *map(notice, trial.facts.get("notes", ()))
 
-# %% ../../nbs/deliver/53d_trials.ipynb #f315446b
+# %% ../../nbs/deliver/53d_trials.ipynb #db6d9eab
 def _relative(value): return ("+" if value >= 0 else "−") + show(abs(value), "share")
 
 def span_text(
@@ -216,21 +216,22 @@ def _said(row):
 
 def _notes(test, segment):
     "Notes of the rows, one line for all rows that share it."
-    rows = test.frame[test.frame.note.fillna("") != ""]
+    rows = test.frame[~test.frame.note.fillna("").isin(["", word("experiment.note.no_base")] if segment else [""])]   # segments show no relative effect
     where = lambda r: " · ".join([r.segment]*segment + [metric_name(r.metric)]*(test.frame.metric.nunique() > 1) + [r.arm])
     told = {note: [where(r) for r in part.itertuples()] for note, part in rows.groupby("note", sort=False)}
     lines = [word("report.experiment.noted", rows=word("report.experiment.left.and").join(names), note=note) for note, names in told.items()]
     return tuple(map(footnote, lines)) if len(lines) < 4 else (folded(word("report.experiment.notes", n=len(lines)), footnote(word("visits.space").join(lines))),)
 
-# %% ../../nbs/deliver/53d_trials.ipynb #9723f1fc
+# %% ../../nbs/deliver/53d_trials.ipynb #a525d121
 def _arm_rows(test, first, lift):
     "The rows of the table of arms; `first` gives what stands in front. Amounts are long: theirs stand without an interval, their effects with one."
+    few = test.frame.metric.nunique() == 1   # of several metrics the figure shows the intervals of relative effects
     for metric, rows in test.frame.groupby("metric", sort=False):
         unit = test.meta["unit"][metric]
         level, effect = writer(unit, rows[["est", "hi"]]), writer(unit, rows[["diff", "diff_lo", "diff_hi"]], signed=True)
         for r in rows.itertuples():
             value = span_text(r.est, r.lo, r.hi, level) if unit == "share" else span_text(r.est, np.nan, np.nan, level)
-            relative = [span_text(r.lift, r.lift_lo, r.lift_hi, _relative)] if lift else []
+            relative = [span_text(r.lift, *((r.lift_lo, r.lift_hi) if few else (np.nan, np.nan)), _relative)] if lift else []
             yield [*first(r), r.arm, f"{r.n:,}", value, span_text(r.diff, r.diff_lo, r.diff_hi, effect), *relative, "–" if pd.isna(r.p_better) else chance_text(r.p_better), _said(r)]
 
 def trial_arms(
@@ -249,7 +250,11 @@ def trial_arms(
     table = pd.DataFrame(list(_arm_rows(test, first, not segment)), columns=columns)
     return data_table(table, caption=caption, numbers=columns[len(front) + 1:-1], certain=certain), *_notes(test, segment)
 
-# %% ../../nbs/deliver/53d_trials.ipynb #44e049f9
+# %% ../../nbs/deliver/53d_trials.ipynb #61b34721
+def _remarks(test):
+    "What must be known to read the intervals of a table."
+    return [word("experiment.one_sided", prob=f"{100*test.meta['prob']:g}")]*one_sided(test) + [word("experiment.tail")]*bool(test.meta["long_tails"])
+
 def trial_effects(
     test:ABTest,   # of everyone
 ) -> tuple:        # parts
@@ -258,11 +263,11 @@ def trial_effects(
     if known.empty: return notice(word("experiment.decision.why.nothing")), *trial_arms(test)
     first = known[known.metric == test.decision.metric[0]]
     said = [word("report.experiment.effect_reading", metric=metric_name(first.metric.iloc[0]), n=first.arm.nunique(), certain=int((first.p_better.map(_claim) == "certain").sum()))]
-    if test.meta["long_tails"]: said.append(word("experiment.tail"))
+    said += _remarks(test)
     figure = picture(test, title=word("report.experiment.effect_title"), size=(4.9, 1.3 + .45*known.diff_lo.notna().sum()), font=10)
     return figure, reading(word("visits.space").join(said)), *trial_arms(test)
 
-# %% ../../nbs/deliver/53d_trials.ipynb #f185c6ce
+# %% ../../nbs/deliver/53d_trials.ipynb #2bc1baa1
 def spoken_segment(
     column:str,    # segment column
     segment:str,   # its value
@@ -285,7 +290,8 @@ def _one_column(trial, test, by):
     sure = known[known.p_better.map(_claim) == "certain"].segment.nunique()
     drawn = known.diff_lo.notna().sum()
     figure = [picture(each, title=word("report.experiment.segments_title"), size=(4.9, 1.3 + .4*drawn), font=9.5)] if drawn else []
-    return *figure, reading(word("report.experiment.segments_reading", column=by, n=each.frame.segment.nunique(), certain=sure)), *trial_arms(each, segment=True)
+    said = [word("report.experiment.segments_reading", column=by, n=each.frame.segment.nunique(), certain=sure), *_remarks(each)]
+    return *figure, reading(word("visits.space").join(said)), *trial_arms(each, segment=True)
 
 def trial_segments(
     trial:Trial,     # the test

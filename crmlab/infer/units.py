@@ -23,8 +23,7 @@ from ..measure.segments import ordered
 from .samples import SUSPICIOUS_SPLIT, sample_ratio
 
 # %% auto #0
-__all__ = ['SOURCES', 'FLAGS', 'Counted', 'counted', 'refuse_unknown_events', 'Entered', 'entered', 'rows_after', 'amount',
-           'experiment_users']
+__all__ = ['SOURCES', 'FLAGS', 'Counted', 'counted', 'Entered', 'entered', 'rows_after', 'amount', 'experiment_users']
 
 # %% ../../nbs/infer/43_units.ipynb #084790f2
 class Counted(NamedTuple):
@@ -56,7 +55,7 @@ def counted(
     if text in SOURCES and text not in ("event", "count"): return Counted(name, text, "", before)
     return Counted(name, kind, what, before) if kind in ("event", "count") and what else Counted(name, "event", text, before)
 
-# %% ../../nbs/infer/43_units.ipynb #fa876673
+# %% ../../nbs/infer/43_units.ipynb #e7cf30f6
 def _named(given, role, needed=True):
     "What a list of names asks for; raises `CrmlabError` on empty or doubled ones."
     names = [given] if isinstance(given, str) else given
@@ -67,18 +66,14 @@ def _named(given, role, needed=True):
     if twice: raise CrmlabError(f"{_WHO}: {role} {twice[0]!r} is given twice; name it once")
     return found
 
-def refuse_unknown_events(
-    shop:Shop,          # with events
-    asked:list,         # of `Counted`
-    role:str="metric",  # what they are for, for the message
-) -> None:
+def _refuse_unknown(shop, asked):
     "Raise `CrmlabError` for events and pages that this shop has never seen."
     steps = [c for c in asked if SOURCES[c.kind] == "events"]
     if not steps: return
     seen = collect(distinct(events_of(shop)[0], "event", "page"))
     known = {*seen.event.dropna()} | {f"page:{p}" for p in seen.page[seen.event == "page_view"].dropna()}
     for c in steps:
-        if c.what not in known | set(STANDARD_EVENTS): raise CrmlabError(f"{_WHO}: {role} {c.name!r} is neither an event nor a page of this shop, nor one of revenue, orders, bought, visits, first_view_exit; {suggest(c.what, sorted(known))}")
+        if c.what not in known | set(STANDARD_EVENTS): raise CrmlabError(f"{_WHO}: {c.what!r} is neither an event nor a page of this shop, nor one of revenue, orders, bought, visits, first_view_exit; {suggest(c.what, sorted(known))}")
 
 # %% ../../nbs/infer/43_units.ipynb #63536a16
 def _exposures(shop, experiment):
@@ -179,7 +174,7 @@ def _placed(shop, exposures):
     placed = _with_visit(exposures, gathered_visits(shop, who=_WHO, keep={})[0]).join(owners, on="visitor_id", how="left")
     return placed.with_columns(unit=nw.coalesce("member", "user_id", "_owner", "visitor_id")), told, owners
 
-# %% ../../nbs/infer/43_units.ipynb #f0a05e35
+# %% ../../nbs/infer/43_units.ipynb #e48cb249
 def entered(
     shop:Shop,        # with exposures
     *,
@@ -193,6 +188,7 @@ def entered(
     if not window: raise CrmlabError(f"{_WHO}: within={within!r} leaves no time to watch; take a window such as 14d")
     tables = [t for t in ("events", "orders") if shop.has(t)]
     _refuse_table(shop, asked, tables)
+    _refuse_unknown(shop, asked)
     placed, told, owners = _placed(shop, exposures)
     people = _with_segments(_as_known(_people(placed), told), shop)
     watched = {"events"} & {*tables} | {SOURCES[c.kind] for c in asked} & {"orders"}
@@ -315,7 +311,7 @@ def _anonymous(units, orders):
     nobody = nw.col("known").is_null() & (nw.col("unit") == nw.col("browser"))
     return int(collect(units.select(n=nobody.cast(nw.Int64).sum())).n[0]) if orders else 0
 
-# %% ../../nbs/infer/43_units.ipynb #f7b6211b
+# %% ../../nbs/infer/43_units.ipynb #cdb8c2c6
 def experiment_users(
     shop:Shop,               # with exposures, and events or orders; its tags become segment columns
     *,
@@ -331,7 +327,6 @@ def experiment_users(
     if hit and hit[0].kind != "event": raise CrmlabError(f"{_WHO}: trigger={trigger!r} is no event; give the event or page:/path that tells who saw the change")
     asked = after + before + hit
     who = entered(shop, experiment=experiment, asked=asked, within=within)
-    for names, role in ((after, "metric"), (before, "covariate"), (hit, "trigger")): refuse_unknown_events(shop, names, role)
     _refuse_names(shop, after + before)
     units, names = _with_sums(shop, who, asked)
     units, tags = _exit_of_visit(units, shop, asked), [t for t,_ in shop.tags]
