@@ -157,8 +157,13 @@ def _one_curve(steps, arm, band, prob, seed, least):
     frame = pd.DataFrame(points | dict(lo=points["gain"] - half, hi=points["gain"] + half))
     return frame, about | dict(auuc=auuc, auuc_lo=auuc - z*se[0], auuc_hi=auuc + z*se[0], qini=area, lo=area - z*se[1], hi=area + z*se[1], p_positive=ndtr(area/se[1]), note="")
 
-# %% ../../nbs/infer/46b_qini.ipynb #d520ece8
+# %% ../../nbs/infer/46b_qini.ipynb #d935811c
 _TOP = .3   # share of people that the sentence speaks of
+
+def _area_text(row):
+    "A Qini coefficient and its interval, written to the second digit of the interval's width."
+    digits = max(0, 1 - int(np.floor(np.log10(row.hi - row.lo)))) if row.hi > row.lo else 4
+    return {k: f"{row[k]:.{digits}f}" for k in ("qini", "lo", "hi")}
 
 def _read_qini(result, lang):
     m, phrase = result.meta, lambda r, keys: show_interval(*(r[k] for k in keys), m["unit"], lang, prob=m["prob"], signed=True)
@@ -171,7 +176,7 @@ def _read_qini(result, lang):
         curve = result.frame[result.frame.arm == r.arm]
         top = curve.iloc[(curve.share - _TOP).abs().argmin()]
         text.append(word("qini.top", lang, arm=r.arm, share=show(top.share, "share", lang), gain=phrase(top, ("gain", "lo", "hi")), random=show(top.random, m["unit"], lang, signed=True)))
-        text.append(word("qini.area", lang, arm=r.arm, qini=f"{r.qini:.4g}", lo=f"{r.lo:.4g}", hi=f"{r.hi:.4g}", prob=f"{100*m['prob']:g}", claim=policy_claim(r.p_positive, lang, table="qini")))
+        text.append(word("qini.area", lang, arm=r.arm, **_area_text(r), prob=f"{100*m['prob']:g}", claim=policy_claim(r.p_positive, lang, table="qini")))
     return word("policy.separator", lang).join([*text, word("qini.lot", lang)])
 
 def _draw_qini(result, ax, lang=None):   # ax or None
