@@ -106,14 +106,14 @@ def sessionize(shop: Path, *, timezone: str = "Asia/Tokyo", sort: bool = False) 
     "One row per visit."
     payload = """event = 'page_view' AS is_view, event = 'purchase' AS is_purchase, page, device, source, value,
       event = 'click' OR (scroll_y > 50 AND event <> 'page_view') AS acts"""
-    found = """min(device) AS device, arg_min(source, us) AS source, arg_min(page, us) AS landing, arg_max(page, us) AS exit, count(*) FILTER (is_view) AS depth,
+    found = """min(device) AS device, arg_min(source, us) AS source, arg_min(page, us) FILTER (is_view) AS landing, arg_max(page, us) AS exit, count(*) FILTER (is_view) AS depth,
       min(us) FILTER (acts) AS act, min(page) AS low_page, max(page) AS high_page, bool_or(is_purchase) AS converted, sum(value) FILTER (is_purchase) AS revenue"""
     united = """min(device) AS device, arg_min(source, first) AS source, arg_min(landing, first) AS landing, arg_max(exit, last) AS exit, CAST(sum(depth) AS BIGINT) AS depth,
       min(act) AS act, min(low_page) = max(high_page) AS one_page, bool_or(converted) AS converted, sum(revenue) AS revenue"""
     return f"""WITH {visits(shop, payload, found, united, sort=sort)}
 SELECT visitor_id, visit_no, user_id, coalesce(user_id, visitor_id) AS cluster, make_timestamptz(begin) AS start,
   timezone('{timezone}', make_timestamptz(begin)) AS start_local, CAST(start_local AS DATE) AS day, device, source, landing, exit,
-  depth, (until - begin)/1e6 AS dwell, (act - begin)/1e6 AS first_action, act IS NULL AND one_page AS first_view_exit, converted,
+  depth, (until - begin)/1e6 AS dwell, (act - begin)/1e6 AS first_action, landing IS NOT NULL AND act IS NULL AND one_page AS first_view_exit, converted,
   coalesce(revenue, 0) AS revenue
 FROM visits"""
 

@@ -47,15 +47,15 @@ def segmented(visits, shop) -> pd.DataFrame:
 def sessionize(shop):
     e = read_events(shop, "event", "page", "device", "source", "scroll_y", "value")
     acts = (e.event == "click") | ((e.scroll_y > 50) & (e.event != "page_view"))
-    e = e.assign(view=e.event == "page_view", bought=e.event == "purchase", act=e.us.where(acts), spent=e.value.where(e.event == "purchase"))
+    e = e.assign(view=e.event == "page_view", viewed=e.page.where(e.event == "page_view"), bought=e.event == "purchase", act=e.us.where(acts), spent=e.value.where(e.event == "purchase"))
     g = e.groupby("visit", sort=False)
     v = g.agg(visitor_id=("visitor_id", "first"), user_id=("user_id", "first"), begin=("us", "first"), until=("us", "last"), device=("device", "min"), source=("source", "first"),
-              landing=("page", "first"), exit=("page", "last"), depth=("view", "sum"), act=("act", "min"), low=("page", "min"), high=("page", "max"), converted=("bought", "any"), revenue=("spent", "sum")).reset_index()
+              landing=("viewed", "first"), exit=("page", "last"), depth=("view", "sum"), act=("act", "min"), low=("page", "min"), high=("page", "max"), converted=("bought", "any"), revenue=("spent", "sum")).reset_index()
     start = pd.to_datetime(v.begin, unit="us", utc=True)
     local = start.dt.tz_convert("Asia/Tokyo").dt.tz_localize(None)
     return pd.DataFrame(dict(visitor_id=v.visitor_id, visit_no=v.groupby("visitor_id", sort=False).cumcount() + 1, user_id=v.user_id, cluster=v.user_id.fillna(v.visitor_id), start=start, start_local=local,
         day=local.dt.normalize(), device=v.device, source=v.source, landing=v.landing, exit=v.exit, depth=v.depth, dwell=(v.until - v.begin)/1e6, first_action=(v.act - v.begin)/1e6,
-        first_view_exit=v.act.isna() & (v.low == v.high), converted=v.converted, revenue=v.revenue))
+        first_view_exit=v.landing.notna() & v.act.isna() & (v.low == v.high), converted=v.converted, revenue=v.revenue))
 
 
 def _begun(e) -> pd.DataFrame:

@@ -37,13 +37,13 @@ def sessionize(shop):
     e = read_events(shop, "event", "page", "device", "source", "scroll_y", "value")
     acts, bought = (c("event") == "click") | ((c("scroll_y") > 50) & (c("event") != "page_view")), c("event") == "purchase"
     v = e.group_by("visit").agg(visitor_id=c("visitor_id").first(), user_id=c("user_id").max(), begin=c("us").min(), until=c("us").max(), device=c("device").min(), source=c("source").drop_nulls().first(),
-        landing=c("page").first(), exit=c("page").last(), depth=(c("event") == "page_view").sum(), act=c("us").filter(acts).min(), low=c("page").min(), high=c("page").max(),
+        landing=c("page").filter(c("event") == "page_view").first(), exit=c("page").last(), depth=(c("event") == "page_view").sum(), act=c("us").filter(acts).min(), low=c("page").min(), high=c("page").max(),
         converted=bought.any(), revenue=c("value").filter(bought).sum())
     start = c("begin").cast(pl.Datetime("us", "UTC"))
     v = v.with_columns(visit_no=c("visit") - c("visit").min().over("visitor_id") + 1, cluster=pl.coalesce("user_id", "visitor_id"), start=start,
                        start_local=start.dt.convert_time_zone("Asia/Tokyo").dt.replace_time_zone(None))
     return v.select("visitor_id", "visit_no", "user_id", "cluster", "start", "start_local", c("start_local").dt.date().alias("day"), "device", "source", "landing", "exit", "depth",
-        ((c("until") - c("begin"))/1e6).alias("dwell"), ((c("act") - c("begin"))/1e6).alias("first_action"), (c("act").is_null() & (c("low") == c("high"))).alias("first_view_exit"), "converted", "revenue").collect()
+        ((c("until") - c("begin"))/1e6).alias("dwell"), ((c("act") - c("begin"))/1e6).alias("first_action"), (c("landing").is_not_null() & c("act").is_null() & (c("low") == c("high"))).alias("first_view_exit"), "converted", "revenue").collect()
 
 
 def _here(page, device): return (c("page") == page) & (c("device") == device)

@@ -169,7 +169,7 @@ def test_a_segment_worked_out_in_pandas_meets_events_on_spark(folder, spark):
         assert list(visits_of_the_climber(shop.events).segment) == ["climber", "climber"], engine
 
 
-def tested(home):
+def shop_with_a_test(home):
     "The same events with a test on the first page, and orders of members."
     events, rng = browsing(20_000, seed=5), np.random.default_rng(6)
     first = events.sort_values("ts").drop_duplicates("visitor_id")
@@ -185,7 +185,7 @@ def tested(home):
 
 
 def test_the_people_of_a_test_are_the_same_on_polars(tmp_path):
-    folder = tested(tmp_path)
+    folder = shop_with_a_test(tmp_path)
     known = dict(duckdb=cl.open_shop(folder).tag("rank"), polars=cl.open_shop(folder).tag("rank"))
     tables = {name: Table(on_polars(folder, name), name, dict(settings=known["polars"].settings)) for name in ("events", "exposures", "orders")}
     known["polars"]._made.update(tables, _events=tables["events"].lazy())   # the shop's tables, read by the other engine

@@ -226,7 +226,7 @@ def test_bad_counts_are_refused(rows, says):
 
 
 @pytest.mark.parametrize(("change", "says"), [
-    (dict(control="Z"), "is not an arm"), (dict(by=[]), "it is empty"), (dict(by=3), "by=3 is not a list of names"), (dict(by=["rank", "rank"]), "stands there twice"), (dict(by="arm"), "named twice"),
+    (dict(control="Z"), "is not an arm"), (dict(by=[]), "it is empty"), (dict(by=3), "by=3 is not a list of names"), (dict(by=["rank", "rank"]), "is given twice"), (dict(by="arm"), "named twice"),
     (dict(by="rnk"), r"did you mean rank\?$"), (dict(metric=None), "metric=None is not a name"), (dict(arm=3), "arm=3 is not a name"), (dict(prob=95), "interval width"), (dict(kind="rates"), "did you mean rate"),
     (dict(cost=dict(Z=1)), "is not an arm"), (dict(cost="5"), "cost='5' is not a number"), (dict(cost=dict(B="x")), "cost of 'B'='x' is not a number"), (dict(cost=np.nan), "is not a number"), (dict(cost=True), "is not a number"),
     (dict(shares=dict(x=1)), "lacks segment 'y'"), (dict(shares=dict(x=1, Y=1)), "names 'Y', which is not a segment"), (dict(shares="x"), "is not a mapping"), (dict(shares=dict(x="a", y=1)), "share of 'x'='a' is not a number"),

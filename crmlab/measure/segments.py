@@ -275,10 +275,10 @@ def known_since(
 ) -> nw.LazyFrame:     # user_id, at_us: the first moment the user is known of
     "When each user was first known."
     moments = dict(visit_start_us="events", valid_from_us="attributes", sent_at_us="messages", ts_us="orders")
-    tables = [(shop.table(t).lazy(), at) for at,t in moments.items() if shop.has(t)] if isinstance(shop, Shop) else [(scan(shop), at) for at in moments if at in scan(shop).columns]
     try: columns = ["user_id"] if isinstance(shop, Shop) else scan(shop).columns
     except CrmlabError as e: raise CrmlabError(f"prospects: {e}") from None
     need(columns, "user_id", who="prospects")
+    tables = [(shop.table(t).lazy(), at) for at,t in moments.items() if shop.has(t)] if isinstance(shop, Shop) else [(scan(shop), at) for at in moments if at in columns]
     if not tables: raise CrmlabError("prospects: give a table with user_id and the moment each is known from, ts or valid_from")
     seen = [lazy.filter(~nw.col("user_id").is_null()).group_by(nw.col("user_id").cast(nw.String)).agg(at_us=nw.col(at).min()) for lazy, at in tables]
     return nw.concat(seen).group_by("user_id").agg(at_us=nw.col("at_us").min())

@@ -96,6 +96,7 @@ def on_spark(
 
 def _native(obj):
     "What the caller gave, as a DuckDB relation, a polars lazy frame or a Spark frame."
+    if isinstance(obj, str) and not obj.strip(): raise CrmlabError("an empty path is no table; give the path of Parquet files")   # it would mean every file below
     if isinstance(obj, (str, Path)): return _parquet(Path(obj))
     if isinstance(obj, pd.DataFrame) and not len(obj.columns): raise CrmlabError("a data frame without columns is no table; give one with the columns of the schema")
     if isinstance(obj, pd.DataFrame): return _from_pandas(obj)
