@@ -53,7 +53,7 @@ def _plain(shop): return scan(shop/"events").select("visitor_id", "ts", "ts_us",
 def _by_session(shop): return cl.sessionize(_plain(shop)).to_pandas()
 
 
-def _funnel(shop): return cl.funnel(_plain(shop), steps=list(STEPS), within="99999d").frame
+def _funnel(shop): return cl.funnel(_plain(shop), steps=list(STEPS), within="36500d").frame
 
 
 def _transitions(shop): return crmlab.measure.transitions.transitions(_plain(shop), steps="event").frame
