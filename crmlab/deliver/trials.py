@@ -18,7 +18,7 @@ from ..sources import datasets
 from ..measure.visits import segment_name
 from ..infer.contrast import certainty
 from ..infer.units import experiment_users
-from ..infer.experiment import SUSPICIOUS_SPLIT, ABTest, ab_test, metric_name, value_text
+from ..infer.experiment import SUSPICIOUS_SPLIT, ABTest, _chance, _relative, ab_test, metric_name, value_text
 from .parts import conclusion_box, data_table, folded, footnote, heading, notice, picture, reading, terms, title_block
 
 # %% auto #0
@@ -111,7 +111,7 @@ def chance_text(
     p:float,   # probability
 ) -> str:
     "A probability in percent; never rounded to certainty."
-    return word("experiment.over", p="99.9") if p > .999 else word("experiment.under", p="0.1") if p < .001 else show(p, "share")
+    return _chance(p)
 
 def trial_title(
     trial:Trial,      # the test
@@ -189,8 +189,6 @@ def trial_split(
     return (reading if fine else notice)(text), data_table(pd.DataFrame(rows, columns=columns), numbers=columns[1:]), *_triggered(trial), *left, *map(notice, trial.facts.get("notes", ()))
 
 # %% ../../nbs/deliver/53d_trials.ipynb #db6d9eab
-def _relative(value): return ("+" if value >= 0 else "−") + show(abs(value), "share")
-
 def span_text(
     est, lo, hi,   # estimate and interval, NaN where there is none
     shown,         # how a value is written

@@ -15,8 +15,8 @@ from ..tables.engine import collect, scan
 from ..tables.shop import UNKNOWN
 
 # %% auto #0
-__all__ = ['check_rules', 'deciding_rule', 'rule_arms', 'segment_codes', 'Decisions', 'decisions_of', 'Choices', 'taken_by',
-           'check_reach', 'design_of', 'regression', 'folds_of', 'cross_fitted', 'interval_of']
+__all__ = ['check_rules', 'deciding_rule', 'rule_arms', 'segment_codes', 'Decisions', 'refuse_missing_arms', 'decisions_of',
+           'Choices', 'taken_by', 'check_reach', 'design_of', 'regression', 'folds_of', 'cross_fitted', 'interval_of']
 
 # %% ../../nbs/infer/45h_decisions.ipynb #8a5c4ec4
 _EXAMPLE = '[{"when": {"rank": "Bronze"}, "arm": "B"}, {"arm": "A"}]'   # for messages
@@ -117,6 +117,16 @@ def _rewards(rows, arm, metric, who):
     if reward.min() == reward.max(): raise CrmlabError(f"{who}: metric {metric!r} is {reward[0]:g} for everybody, so there is nothing to compare; check the column and its window")
     if rows["_arm"].nunique() > _MOST_ARMS: raise CrmlabError(f"{who}: column {arm!r} has {rows['_arm'].nunique():,} values; give the column of the arm")
     return reward, rows["_arm"].astype(str).to_numpy(object)
+
+def refuse_missing_arms(
+    arms,          # names
+    control:str,   # the arm to compare with
+    *,
+    who:str,       # the function that asks, for messages
+) -> None:
+    "Raise `CrmlabError` where a control, or an arm to compare with it, is missing."
+    if control not in arms: raise CrmlabError(f"{who}: control={control!r} is not an arm; {suggest(control, arms)}")
+    if len(arms) < 2: raise CrmlabError(f"{who}: {control!r} is the only arm; a comparison needs two: check the column and filters before it")
 
 _MOST_ARMS = 50
 

@@ -208,7 +208,7 @@ def _chance(p, lang=None):
     return word("experiment.under", lang, p="0.1") if p < .001 else show(p, "share", lang)
 
 def _p_text(p): return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
-def _relative(value, lang): return ("+" if value >= 0 else "−") + show(abs(value), "share", lang)
+def _relative(value, lang=None): return ("+" if value >= 0 else "−") + show(abs(value), "share", lang)
 
 # %% ../../nbs/infer/43_experiment.ipynb #f558815d
 def _verdict(p_better, p_equal=np.nan):

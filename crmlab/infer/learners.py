@@ -12,7 +12,7 @@ from ..core import CrmlabError, Result, interval_width, provenance, settings, sh
 from ..arguments import Count, checked
 from .experiment import metric_name
 from .uplift import _costs, uplift
-from .decisions import cross_fitted, decisions_of, design_of, folds_of, interval_of, rule_arms, segment_codes
+from .decisions import cross_fitted, decisions_of, design_of, folds_of, interval_of, refuse_missing_arms, rule_arms, segment_codes
 
 # %% auto #0
 __all__ = ['LEARNERS', 'default_model', 't_learner', 'x_learner', 'robust_scores', 'dr_learner', 'IndividualUplift',
@@ -176,8 +176,7 @@ def _check_learners(learners, folds, model):
 
 def _control_first(d, control, folds):
     "The same log with the control as arm 0; every arm has people in all folds."
-    if control not in d.arms: raise CrmlabError(f"individual_uplift: control={control!r} is not an arm; {suggest(control, d.arms)}")
-    if len(d.arms) < 2: raise CrmlabError(f"individual_uplift: {control!r} is the only arm; a comparison needs two: check the column and filters before it")
+    refuse_missing_arms(d.arms, control, who="individual_uplift")
     arms = [control, *(a for a in d.arms if a != control)]
     people, least = np.bincount(d.given, minlength=len(arms)), folds*settings().min_users
     if people.min() < least: raise CrmlabError(f"individual_uplift: arm {d.arms[people.argmin()]!r} has {people.min():,} people, at least {least:,} are needed for {folds} folds; wait for more, or leave that arm out")

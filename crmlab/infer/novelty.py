@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 import numpy as np, pandas as pd
 import narwhals.stable.v2 as nw
-from ..core import CrmlabError, Result, interval_width, microseconds, provenance, settings, show, suggest, word
+from ..core import CrmlabError, Result, interval_width, microseconds, provenance, settings, suggest, word
 from ..intervals import ratio_interval
 from ..tables.engine import collect, int_bin
 from ..tables.shop import Shop
 from ..measure.time_to import share_gap
-from .experiment import metric_name
+from .experiment import _relative, metric_name
 from .units import FLAGS, SOURCES, amount, counted, entered, rows_after
 
 # %% auto #0
@@ -189,8 +189,6 @@ def _draw_novelty(result, ax, lang=None):   # ax or None
     return ax
 
 # %% ../../nbs/infer/43u_novelty.ipynb #cb85c65b
-def _relative(value, lang): return ("+" if value >= 0 else "−") + show(abs(value), "share", lang)
-
 def _read_novelty(result, lang):
     "The two ends of the course, and the one claim."
     m = result.meta["arguments"]

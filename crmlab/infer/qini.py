@@ -14,7 +14,7 @@ from ..core import CrmlabError, Result, interval_width, provenance, settings, sh
 from ..arguments import Count, checked
 from .experiment import metric_name
 from .uplift import uplift
-from .decisions import cross_fitted, decisions_of, design_of, folds_of, segment_codes
+from .decisions import cross_fitted, decisions_of, design_of, folds_of, refuse_missing_arms, segment_codes
 from .policy import policy_claim
 
 # %% auto #0
@@ -211,8 +211,7 @@ def _sources_of(score, by, features, held_out, folds, band):
 
 def _treatments(treatment, arms, control):
     "Arms to draw a curve for."
-    if control not in arms: raise CrmlabError(f"qini: control={control!r} is not an arm; {suggest(control, arms)}")
-    if len(arms) < 2: raise CrmlabError(f"qini: {arms[0]!r} is the only arm; a comparison needs two: check the column and filters before it")
+    refuse_missing_arms(arms, control, who="qini")
     asked = [a for a in arms if a != control] if treatment is None else treatment
     for a in asked:
         if a not in arms or a == control: raise CrmlabError(f"qini: treatment {a!r} is not an arm besides the control; {suggest(a, [x for x in arms if x != control])}")
