@@ -7,8 +7,10 @@ value and the true difference. `curves`: the simultaneous band of `qini` against
 the true gain, from the scenario's truth? And does the gain realised in two fresh shops, one under the rule and one under the
 best single arm, fall into its posterior-predictive interval? Shops are drawn on the simulator's layer of people (`draw_people`:
 members, orders, exposures), where `simulate` draws its people too, without the clicks; `full_shop` shows for whole
-shops that the counts are the same. Seeds are 0, 1, …, then a second block from 10,000.
-Usage beside `run.py`: python benchmarks/bench_policy.py PART [worlds] with PART of values, curves, loop, full_shop, hillstrom
+shops that the counts are the same. Every scenario that has an experiment is drawn, one of them without any effect.
+Seeds are 0, 1, …, then a second block from 10,000.
+Usage beside `run.py`: python benchmarks/bench_policy.py PART [worlds] [scenario …] with PART of values, curves, loop, full_shop,
+hillstrom; scenarios are those of the loop, all when none is named, and the others' figures stay as they are
 """
 from __future__ import annotations
 
@@ -156,7 +158,10 @@ def timed_loop(scenario, rates, seed: int, members: int) -> dict:
     return one_loop(scenario, rates, seed, members) | dict(cpu=time.process_time() - start)
 
 
-def loop(worlds: int, names=("f2_followup",), members: int = 10_000) -> dict:
+TESTED = ("f2_followup", "dormant_150", "bronze_royal", "rank_up_bar", "rarely_logged_in", "null")   # scenarios with an experiment
+
+
+def loop(worlds: int, names=TESTED, members: int = 10_000) -> dict:
     "Counts per scenario and block."
     found = {}
     for name in names:
@@ -201,7 +206,7 @@ def hillstrom() -> dict:
     return dict(people=len(rows), learners_cpu_s=round(took, 1), verdict=found.meta["verdict"], rope=round(found.meta["rope"], 5), rules=plain(found.frame.drop(columns="note")), qini_cpu_s=round(time.process_time() - start, 2), qini_womens_by_past_purchase=plain(curve.summary))
 
 
-PARTS = dict(values=lambda worlds: values(worlds), curves=lambda worlds: curves(worlds), loop=lambda worlds: loop(worlds), full_shop=lambda worlds: full_shop(), hillstrom=lambda worlds: hillstrom())
+PARTS = dict(values=lambda worlds: values(worlds), curves=lambda worlds: curves(worlds), loop=loop, full_shop=lambda worlds: full_shop(), hillstrom=lambda worlds: hillstrom())
 
 
 def measure(worlds: int = 500) -> dict:
@@ -213,7 +218,8 @@ if __name__ == "__main__":
     import json
 
     import run
-    part, worlds = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 100
+    part, worlds, names = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 100, sys.argv[3:]
     kept = run.RESULTS/"policy.json"
     before = json.loads(kept.read_text(encoding="utf-8"))["result"] if kept.exists() else {}
-    run.keep("policy", before | {part: PARTS[part](worlds)})
+    made = before.get("loop", {}) | loop(worlds, names) if part == "loop" and names else PARTS[part](worlds)
+    run.keep("policy", before | {part: made})
