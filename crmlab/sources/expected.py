@@ -63,7 +63,7 @@ def chain(
     views = np.linalg.inv(np.eye(pages) - moves[..., :pages])
     return Chain(land, moves, views, views/np.diagonal(views, axis1=1, axis2=2)[:, None, :])
 
-# %% ../../nbs/sources/20e_expected.ipynb #7dee8559
+# %% ../../nbs/sources/20e_expected.ipynb #c64a1d83
 @dataclass(frozen=True, eq=False)
 class Averages:
     "Averages over habits; axes: segment, kind (browsing, buying), page of landing, page."
@@ -71,6 +71,7 @@ class Averages:
     out:np.ndarray     # lands and goes nowhere else, unless it bounced; without the last axis
     views:np.ndarray
     reach:np.ndarray
+    steps:np.ndarray   # views that lead on to each page; one axis more, the next page
 
 def averages(
     scenario:Scenario,
@@ -81,7 +82,8 @@ def averages(
     mean = lambda f: np.array([[f(c) for c in row] for row in chains])
     n = len(likes)
     return Averages(mean(lambda c: c.land.mean(0)), mean(lambda c: (c.land*c.moves[:, :, -1]).mean(0)),
-                    mean(lambda c: np.einsum("zp,zpq->pq", c.land, c.views)/n), mean(lambda c: np.einsum("zp,zpq->pq", c.land, c.reach)/n))
+                    mean(lambda c: np.einsum("zp,zpq->pq", c.land, c.views)/n), mean(lambda c: np.einsum("zp,zpq->pq", c.land, c.reach)/n),
+                    mean(lambda c: np.einsum("zp,zpq,zqj->pqj", c.land, c.views, c.moves[..., :-1], optimize=True)/n))
 
 # %% ../../nbs/sources/20e_expected.ipynb #dd5ec37b
 @dataclass(frozen=True, eq=False)
@@ -114,7 +116,7 @@ def visit_counts(
     arm = np.where(v.arm < 0, shape[1] - 1, v.arm)
     return np.bincount(np.ravel_multi_index((v.segment, arm, (v.order >= 0).astype(int), v.source), shape), minlength=np.prod(shape)).reshape(shape)
 
-# %% ../../nbs/sources/20e_expected.ipynb #5a6aeb45
+# %% ../../nbs/sources/20e_expected.ipynb #5add7504
 @dataclass(frozen=True, eq=False)
 class PageViews:
     "Expected views per visit times the share of the source; axes: segment, source, page."
@@ -123,6 +125,7 @@ class PageViews:
     views:np.ndarray
     seen:np.ndarray       # visits with the page
     scrolled:np.ndarray   # views with a scroll
+    steps:np.ndarray      # views that lead on to each page; one axis more, the next page
 
 def page_views(
     scenario:Scenario,
@@ -135,7 +138,8 @@ def page_views(
     seen = bounced + np.einsum("sktp,stpq->skq", mix.stay, a.reach)
     out = np.einsum("sktp,stp->skp", mix.stay, a.out)
     s = mean_chance(scenario.view["scroll"], scenario.plan["habits"]["scroll"])[:, None]
-    return PageViews(np.einsum("skt,stp->skp", mix.share, a.land), bounced, views, seen, s*(views - bounced) + (1 - s)*out)
+    steps = np.einsum("sktp,stpqj->skqj", mix.stay, a.steps)
+    return PageViews(np.einsum("skt,stp->skp", mix.share, a.land), bounced, views, seen, s*(views - bounced) + (1 - s)*out, steps)
 
 # %% ../../nbs/sources/20e_expected.ipynb #99048084
 def window_shares(
