@@ -142,7 +142,7 @@ ODD = dict(
     control=[None, "a", 3], arm=[None, "", 3, ["arm"], "nope", "who"], by=["", 3, ["seg"], "nope", "arm", "bought", True], cluster=["", 3, ["who"], "nope", "who"],
     kind=[None, "x", 3, ["rate"], {"nope": "rate"}, "p0", "p100", "quantile", "ratio", "hurdle", True], denominator=["", 3, ["minutes"], {"nope": "minutes"}, "nope", "bought", "text"],
     covariate=["", 3, [], [None], "nope", "text", "zero", "arm", "bought", ["minutes", "minutes"]], rope=["5%", None, True, -1, float("nan"), float("inf"), [1], {"nope": 1}, 5],
-    prior=[1, None, "flat", (1,), (1, 0), (1, "a"), (1, 1, 1), (True, 1), (float("inf"), 1), pd.DataFrame(), pd.DataFrame(dict(n=[1, 2], successes=[0, 1])), pd.DataFrame(dict(n=[1, 2, 3], successes=[2, 2, 2])), pd.DataFrame(dict(effect=[1, 2, 3], se=[0, 1, 1]))],
+    prior=[1, "flat", (1,), (1, 0), (1, "a"), (1, 1, 1), (True, 1), (float("inf"), 1), pd.DataFrame(), pd.DataFrame(dict(n=[1, 2], successes=[0, 1])), pd.DataFrame(dict(n=[1, 2, 3], successes=[2, 2, 2])), pd.DataFrame(dict(effect=[1, 2, 3], se=[0, 1, 1]))],
     prob=[95, 0, 1, "x", True, float("nan")], choose_at=[95, 1, .4, "x", None, True, float("nan")], days=[-1, "x", True, float("nan"), float("inf")], seed=[-1, "x", 1.5, True], quantile=["x", True],
     guardrails=[3, "", [3], "nope", "bought", {"minutes": "2%"}, {"minutes": -1}, {"minutes": True}, {"minutes": 2}], better=["up", 3, True, ["low"], {"nope": "low"}, {"bought": None}],
     expected_ratio=[{}, {"A": 1}, {"A": 1, "B": 0}, {"A": "1", "B": 1}, {"A": float("nan"), "B": 1}, "x", [1, 1]])

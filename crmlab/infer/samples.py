@@ -14,8 +14,8 @@ from ..tables.engine import collect, scan
 from ..tables.shop import UNKNOWN
 
 # %% auto #0
-__all__ = ['SUSPICIOUS_SPLIT', 'Sample', 'sample_of', 'sample_of_sums', 'summed', 'Units', 'read_units', 'samples_of',
-           'sample_ratio']
+__all__ = ['MOST_ARMS', 'SUSPICIOUS_SPLIT', 'Sample', 'sample_of', 'sample_of_sums', 'summed', 'arms_in_order', 'Units',
+           'read_units', 'samples_of', 'sample_ratio']
 
 # %% ../../nbs/infer/40d_samples.ipynb #4a8c2c43
 class Sample(NamedTuple):
@@ -115,15 +115,21 @@ def _refuse_rows(summary, arm, metric, denominator):
     if largest > 1e100 or 0 < largest < 1e-100: raise CrmlabError(f"ab_test: metric {metric!r} has values such as {largest:.3g}, whose squares no computer holds; rescale it, say to thousands")
     if denominator and summary.least_x.min() < 0: raise CrmlabError(f"ab_test: denominator {denominator!r} has a negative value ({summary.least_x.min():g}); give what the metric is divided by, 0 or more")
 
-# %% ../../nbs/infer/40d_samples.ipynb #a980ef90
-_MOST_ARMS, _MOST_SEGMENTS = 50, 500
+# %% ../../nbs/infer/40d_samples.ipynb #2159d2c6
+MOST_ARMS, _MOST_SEGMENTS = 50, 500   # more values make no column of arms
 
-def _arms_of(found, control, arm):
-    "Names of the arms, the control first; refuses what is no column of arms."
+def arms_in_order(
+    found,            # names of the arms that people were in
+    control:str,      # the arm to compare with
+    *,
+    who:str,          # the function that asks, for messages
+    column:str,       # where the names stand
+) -> list:
+    "Arms, the control first; raises `CrmlabError` where a control, or an arm to compare with it, is missing."
     arms = sorted(set(found), key=lambda a: (a != control, a))
-    if control not in arms: raise CrmlabError(f"ab_test: control={control!r} is not an arm; {suggest(control, arms)}" if len(arms) <= _MOST_ARMS else f"ab_test: column {arm!r} has {len(arms):,} values, none of them {control!r}; give the column of the arm")
-    if len(arms) < 2: raise CrmlabError(f"ab_test: {arms[0]!r} is the only arm; a comparison needs two: check the column {arm!r} and filters before it")
-    if len(arms) > _MOST_ARMS: raise CrmlabError(f"ab_test: column {arm!r} has {len(arms):,} values; give the column of the arm")
+    if len(arms) > MOST_ARMS: raise CrmlabError(f"{who}: column {column!r} has {len(arms):,} values; give the column of the arm")
+    if control not in arms: raise CrmlabError(f"{who}: control={control!r} is not an arm; {suggest(control, arms)}")
+    if len(arms) < 2: raise CrmlabError(f"{who}: {control!r} is the only arm; a comparison needs two: check the column {column!r} and filters before it")
     return arms
 
 def _segments_of(found, by):
@@ -198,7 +204,7 @@ def _read_sums(lazy, columns, arm, by):
         cells.setdefault((r["_segment"], r["_arm"]), []).append(sample_of_sums(n, total, squares))
     return {key: Sample(sum(s.n for s in same), sum(s.sums for s in same)) for key, same in cells.items()}
 
-# %% ../../nbs/infer/40d_samples.ipynb #3b04cbdd
+# %% ../../nbs/infer/40d_samples.ipynb #9492ecf7
 class Units(NamedTuple):
     "Units of a test for one metric."
     metric:str           # its name
@@ -212,8 +218,9 @@ class Units(NamedTuple):
     @property
     def people(self) -> dict:
         "Arm → units; a person in several segments counts in each."
-        cells = [(a, s.n) for (_, a), s in self.given.items()] if self.rows is None else zip(self.summary._arm, self.summary.n)
-        return pd.DataFrame(list(cells), columns=["arm", "n"]).groupby("arm").n.sum().reindex(self.arms, fill_value=0).astype(int).to_dict()
+        people = dict.fromkeys(self.arms, 0)
+        for a, n in [(a, s.n) for (_, a), s in self.given.items()] if self.rows is None else zip(self.summary._arm, self.summary.n): people[a] += int(n)
+        return people
 
     @property
     def zero_one(self) -> bool:
@@ -224,7 +231,7 @@ class Units(NamedTuple):
     @property
     def single(self) -> bool: return self.rows is None or bool((self.summary.most_rows == 1).all())   # one row per unit
 
-# %% ../../nbs/infer/40d_samples.ipynb #fd7f638b
+# %% ../../nbs/infer/40d_samples.ipynb #9ef773b4
 def read_units(
     users,                    # rows, or sums: see `ab_test`
     *,
@@ -254,7 +261,7 @@ def read_units(
     cells = list(given) if columns else list(zip(summary._segment, summary._arm))
     if not cells or given and not sum(s.n for s in given.values()): raise CrmlabError("ab_test: the table has no people; check the filter before it")
     if any(a is None or a != a for _, a in cells): raise CrmlabError(f"ab_test: some rows have no {arm!r}; leave them out only if those people were never assigned")
-    return Units(metric, _arms_of([a for _, a in cells], control, arm), _segments_of([s for s, _ in cells], by), rows, summary, given, bool(columns) and "successes" in columns)
+    return Units(metric, arms_in_order([a for _, a in cells], control, who="ab_test", column=arm), _segments_of([s for s, _ in cells], by), rows, summary, given, bool(columns) and "successes" in columns)
 
 # %% ../../nbs/infer/40d_samples.ipynb #110103d1
 def samples_of(
