@@ -11,7 +11,7 @@ from pathlib import Path
 
 # %% auto #0
 __all__ = ['JAPANESE_FONT', 'COLOURS', 'GREY', 'SEQUENTIAL', 'DIVERGING', 'japanese_font_file', 'ensure_japanese_font',
-           'segment_colours', 'axes', 'percent_axis', 'interval_dots']
+           'segment_colours', 'axes', 'percent_axis', 'interval_dots', 'keep_legible']
 
 # %% ../nbs/core/02_plotting.ipynb #44c34dd1
 JAPANESE_FONT = "IPAexGothic"
@@ -96,3 +96,17 @@ def interval_dots(
         ax.set_xlim(0, min(1.03, 1.1*np.nanmax([.01, *est, *hi])))
     if group_name: ax.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=min(len(order), 4), fontsize="small")
     return y
+
+# %% ../nbs/core/02_plotting.ipynb #0feac85c
+def keep_legible(
+    texts,     # (matplotlib text, patch that clips it or None), the most important first; the limits of their axes are set
+) -> None:
+    "Hide texts that would run into an earlier one, and those of which their patch leaves too little."
+    from matplotlib.transforms import Bbox
+    taken = []
+    for text, patch in texts:
+        whole = text.get_window_extent()
+        seen = whole if patch is None else Bbox.intersection(whole, patch.get_window_extent())
+        legible = seen is not None and seen.height > .8*whole.height and seen.width > .9*min(whole.width, 3*whole.height)
+        if legible and not any(seen.overlaps(t) for t in taken): taken.append(seen)
+        else: text.set_visible(False)

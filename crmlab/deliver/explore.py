@@ -155,15 +155,15 @@ def _look(lang):
     from crmlab.plotting import DIVERGING, SEQUENTIAL
     return dict(lang=lang, wide=WIDE, sequential=_colours(SEQUENTIAL), diverging=_colours(DIVERGING), words=_words(lang))
 
-# %% ../../nbs/deliver/56_explore.ipynb #6f65d667
-def _choices(shop, counts, lang):
+# %% ../../nbs/deliver/56_explore.ipynb #2812e435
+def _choices(shop, counts, lang, by=None):
     "What the lists of the widget offer: names as in the data, labels as a reader calls them."
     named = dict(shop.settings.pages) if isinstance(shop, Shop) else {}
     page = lambda p: word("explore.page_label", lang, name=named[p], path=p) if p in named else p
     pages = [dict(name=p, label=page(p), devices=list(dict.fromkeys(c.device))) for p, c in counts.groupby("page", sort=False)]
     devices = [dict(name=d, label=known_word(f"device.{d}", d, lang)) for d in dict.fromkeys(counts.device)]
     kinds = [dict(name=k, label=known_word(f"explore.{k}", k, lang)) for k in OPTIONS["kind"]]
-    segments = [dict(name=s, label=segment_name(s, lang)) for s in segment_order(shop, counts.segment)]
+    segments = [dict(name=s, label=segment_name(s, lang, by=by)) for s in segment_order(shop, counts.segment)]
     return dict(pages=pages, devices=devices, kinds=kinds, segments=segments)
 
 def _pair(shop, counts, a, b):
@@ -254,7 +254,7 @@ def _saved_html(explorer, budget):
     note = _told_maps(explorer.choices, saved, explorer._lang)
     return _twin(saved | dict(state=state | dict(look=explorer.look, choices=choices, note=note)), explorer._lang)
 
-# %% ../../nbs/deliver/56_explore.ipynb #3a73db30
+# %% ../../nbs/deliver/56_explore.ipynb #696ccec3
 class Explorer(anywidget.AnyWidget):
     "Heatmaps of a shop over its pages, to choose from; `explore` makes it."
     _esm, _css = _asset("explore.js"), _asset("explore.css")
@@ -264,7 +264,7 @@ class Explorer(anywidget.AnyWidget):
 
     def __init__(self, maps, counts, lang, **state):
         self._maps, self._counts, self._lang = maps, counts, lang
-        super().__init__(look=_look(lang), choices=_choices(maps.shop, counts, lang), view="maps", **state)
+        super().__init__(look=_look(lang), choices=_choices(maps.shop, counts, lang, maps.by), view="maps", **state)
         self._respond()
         self.observe(self._respond, ["page", "device", "kind", "a", "b", "view"])
 

@@ -192,7 +192,7 @@ def entered(
     placed, told, owners = _placed(shop, exposures)
     people = _with_segments(_as_known(_people(placed), told), shop)
     watched = {"events"} & {*tables} | {SOURCES[c.kind] for c in asked} & {"orders"}
-    until = followed_until(shop, None, watched or {*tables})
+    until = followed_until(shop, None, watched or {*tables}, who=_WHO)
     outcomes = {SOURCES[c.kind] for c in asked if not c.before} or {*tables}
     units, rows = _kept(settled(people), window, (_began(shop, outcomes), until), within)
     return Entered(units, owners, rows, until, window)

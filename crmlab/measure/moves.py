@@ -82,16 +82,18 @@ def _day(day, lang):
     day = pd.Timestamp(day)
     return word("segments.day", lang, year=day.year, month=day.month, day=day.day, name=f"{day:%B}")
 
-# %% ../../nbs/measure/34d_moves.ipynb #369af03d
+# %% ../../nbs/measure/34d_moves.ipynb #625d924d
+def _namer(result, lang=None): return lambda segment: segment_name(segment, lang, by=result.meta["arguments"]["of"])
+
 def _draw_counts(result, ax):
     "Shares of all people, stacked, day by day."
     import matplotlib as mpl
     from crmlab.plotting import SEQUENTIAL, axes, percent_axis
     f = result.frame.pivot(index="day", columns="segment", values="share")[result.meta["segments"]]
     ax, bottom = axes(ax, size=(8, 4)), np.zeros(len(f))
-    colours = mpl.colormaps[SEQUENTIAL](np.linspace(.1, .9, len(f.columns)))
+    colours, name = mpl.colormaps[SEQUENTIAL](np.linspace(.1, .9, len(f.columns))), _namer(result)
     for segment, colour in zip(f.columns, colours):
-        ax.bar(range(len(f)), f[segment], bottom=bottom, color=colour, width=.9, label=segment_name(segment))
+        ax.bar(range(len(f)), f[segment], bottom=bottom, color=colour, width=.9, label=name(segment))
         bottom += f[segment].to_numpy()
     monthly = all(d.day == 1 for d in f.index)
     step = max(1, -(-len(f)//(8 if monthly else 5)))   # no more names than fit side by side
@@ -102,8 +104,8 @@ def _draw_counts(result, ax):
     return ax
 
 def _read_counts(result, lang):
-    last = result.frame[(result.frame.day == result.frame.day.max()) & (result.frame.n > 0)]
-    items = [word("segments.item", lang, segment=segment_name(r.segment, lang), value=show(r.share, "share", lang)) for r in last.itertuples()]
+    last, name = result.frame[(result.frame.day == result.frame.day.max()) & (result.frame.n > 0)], _namer(result, lang)
+    items = [word("segments.item", lang, segment=name(r.segment), value=show(r.share, "share", lang)) for r in last.itertuples()]
     return word("segments.counts", lang, day=_day(last.day.iloc[0], lang), n=f"{last.n.sum():,}", items=word("segments.separator", lang).join(items)) + _told_note(result, lang)
 
 def _told_note(result, lang): return word("visits.space", lang) + result.meta["note"] if "note" in result.meta else ""
@@ -130,7 +132,7 @@ def segment_counts(
     frame["share"] = frame.n/whole.where(whole > 0)
     return SegmentCounts(frame, provenance(table, days=[f"{d:%Y-%m-%d}" for d in days], of=of) | dict(segments=list(stock.columns)) | _noted(table))
 
-# %% ../../nbs/measure/34d_moves.ipynb #0da61cfe
+# %% ../../nbs/measure/34d_moves.ipynb #711d9dbd
 def _with_stays(flows, stock):
     "Flows from the second day on, with those who stayed."
     before = stock.shift(1).stack().rename("of").rename_axis(["k", "before"]).reset_index()
@@ -146,10 +148,10 @@ def _draw_moves(result, ax):
     f, days = result.frame[result.frame.day == result.frame.day.max()], result.meta["arguments"]["days"]
     names = result.meta["segments"]
     table = f.pivot(index="a", columns="b", values="share").reindex(index=[n for n in names if (f.a == n).any()], columns=[n for n in names if (f.b == n).any()])
-    ax = axes(ax, size=(2.2 + .6*table.shape[1], 1.6 + .42*table.shape[0]))
+    ax, name = axes(ax, size=(2.2 + .6*table.shape[1], 1.6 + .42*table.shape[0])), _namer(result)
     sns.heatmap(table, ax=ax, cmap=SEQUENTIAL, vmin=0, vmax=1, annot=len(table) <= 16, fmt=".0%", annot_kws=dict(fontsize="small"), cbar_kws=dict(label=word("segments.stayed")))
-    ax.set_xticklabels([segment_name(b) for b in table.columns], rotation=60, ha="right")
-    ax.set_yticklabels([segment_name(a) for a in table.index], rotation=0)
+    ax.set_xticklabels([name(b) for b in table.columns], rotation=60, ha="right")
+    ax.set_yticklabels([name(a) for a in table.index], rotation=0)
     ax.set(ylabel=word("segments.from_", day=_day(days[-2], None)), xlabel=word("segments.to", day=_day(days[-1], None)))
     ax.grid(False)
     return ax
@@ -158,10 +160,10 @@ def _read_moves(result, lang):
     "How many moved to the last day, and the three most frequent ways."
     days, f = result.meta["arguments"]["days"], result.frame[result.frame.day == result.frame.day.max()]
     f, when = f[f.a != NEW], dict(before=_day(days[-2], lang), day=_day(days[-1], lang))
-    ways, prob = f[f.a != f.b].sort_values(["n", "a", "b"], ascending=[False, True, True]), result.meta["prob"]
+    ways, prob, name = f[f.a != f.b].sort_values(["n", "a", "b"], ascending=[False, True, True]), result.meta["prob"], _namer(result, lang)
     if not ways.n.sum(): return word("segments.nobody", lang, **when)
     lo, hi = rate_interval(ways.n.sum(), f.n.sum(), prob=prob)
-    items = [word("segments.move", lang, a=segment_name(r.a, lang), b=segment_name(r.b, lang), n=f"{r.n:,}", value=show(r.share, "share", lang)) for r in ways.head(3).itertuples()]
+    items = [word("segments.move", lang, a=name(r.a), b=name(r.b), n=f"{r.n:,}", value=show(r.share, "share", lang)) for r in ways.head(3).itertuples()]
     value = show_interval(ways.n.sum()/f.n.sum(), float(lo), float(hi), "share", lang, prob=prob)
     return word("segments.moves", lang, **when, n=f"{f.n.sum():,}", value=value, items=word("segments.separator", lang).join(items))
 

@@ -197,13 +197,13 @@ def _cells(frame, people, widths, prob):
     values = np.where(saw >= settings().min_users, values, np.nan).reshape(3, -1)
     return pd.DataFrame(values[:, frame.row*people.shape[1] + frame.col].T, frame.index, ["smooth", "smooth_lo", "smooth_hi"])
 
-# %% ../../nbs/measure/31b_smooth.ipynb #cbc6953d
+# %% ../../nbs/measure/31b_smooth.ipynb #2dce20dc
 def _panel(ax, cells, result, limit):
     "One segment's smoothed rates over the page."
-    from crmlab.plotting import GREY, SEQUENTIAL
+    from crmlab.plotting import GREY, SEQUENTIAL, keep_legible
     from matplotlib.colors import ListedColormap
     height, columns = result.meta["arguments"]["grid"][1], int(cells.col.max()) + 1
-    background(ax, result)
+    names = background(ax, result)
     x, y = np.linspace(0, 1, columns + 1), np.arange(cells.row.max() + 2)*height
     shaped = lambda values: np.ma.masked_invalid(values.to_numpy(float).reshape(-1, columns))
     cells = cells.sort_values(["row", "col"])
@@ -212,6 +212,7 @@ def _panel(ax, cells, result, limit):
     mesh = draw(cells.smooth.where(cells.smooth >= limit/50), cmap=SEQUENTIAL, vmin=0, vmax=limit, alpha=.85)
     ax.set(xlim=(0, 1), ylim=(cells.y1.max(), 0), xlabel=word("heatmap.across"), xticks=[.25, .5, .75])
     first_screens(ax, result)
+    keep_legible(names)
     return mesh
 
 # %% ../../nbs/measure/31b_smooth.ipynb #beb7fede

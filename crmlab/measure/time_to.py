@@ -53,7 +53,7 @@ def moments(
     visits, rows = gathered_visits(shop, who=who, keep={}, chosen=([step_matches(what)], dict(ts_us=nw.col("ts_us"))), by=by)
     return rows.join(visits.select(*VISIT, "segment", "cluster", **known), on=list(VISIT)).select("segment", "cluster", "ts_us", "known")
 
-# %% ../../nbs/measure/33d_time_to.ipynb #cecf0f37
+# %% ../../nbs/measure/33d_time_to.ipynb #4d50b826
 def _zone(shop): return shop.settings.timezone if isinstance(shop, Shop) else settings().timezone
 
 def followed_until(
@@ -61,7 +61,7 @@ def followed_until(
     until,             # last local day; the last complete one when None
     tables:set,        # names of the tables that are looked at
     *,
-    who:str="time_to", # the function that asks, for messages
+    who:str,           # the function that asks, for messages
 ) -> int:              # µs, UTC: the end of that day
     "When the watch ends; raises `CrmlabError` on a day beyond the data."
     last = [collect(table.select(t=nw.col("ts_us").max())).t[0] for table in (events_of(shop)[0] if t == "events" else table_of(shop, t) for t in sorted(tables))]

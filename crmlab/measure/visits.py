@@ -199,7 +199,7 @@ def _levels(sums, prob, share):
     few = sums.users < settings().min_users
     return pd.DataFrame(dict(est=np.divide(y, x, out=np.full(len(sums), np.nan), where=x > 0), lo=np.where(few, np.nan, np.maximum(lo, 0)), hi=np.where(few, np.nan, hi)), index=sums.index)
 
-# %% ../../nbs/measure/30_visits.ipynb #ae773b0c
+# %% ../../nbs/measure/30_visits.ipynb #12a0bbbd
 def described(
     events,            # what the caller gave: a Shop knows the names of its pages and the order of its ranks
     frame:pd.DataFrame,# result with a column `segment`
@@ -214,17 +214,16 @@ def described(
     pages = dict(events.settings.pages) if isinstance(events, Shop) else {}
     return frame, provenance(events, **facts) | dict(segments=order, users=users, few=few, pages=pages)
 
-def segment_name(segment, lang=None):
-    "A segment as a reader calls it: everybody, the unknown and the phases of purchase have words of their own."
+def segment_name(segment, lang=None, *, by=None):
+    "A segment as a reader calls it; a bare number, or a yes or no, stands behind the name of its column `by`."
     if segment in (ALL, UNKNOWN): return word("segment.all" if segment == ALL else "segment.unknown", lang)
     if (silent := re.fullmatch(r"dormant (\d+)d", segment)): return word("segments.dormant", lang, n=silent[1])
+    if by and re.fullmatch(r"[+-]?\d+(\.\d+)?|true|false|yes|no", segment, re.I): return word("segment.of", lang, by=by, value=segment)
     return known_word(f"segments.name.{segment}", segment, lang)
 
 def named_segment(result, segment, lang=None):
-    "The same of a result; a bare number, or a yes or no, stands behind the name of its column."
-    by = result.meta["arguments"].get("by")
-    bare = by and re.fullmatch(r"[+-]?\d+(\.\d+)?|true|false|yes|no", segment, re.I)
-    return word("segment.of", lang, by=by, value=segment) if bare else segment_name(segment, lang)
+    "The same of a result, which knows its column."
+    return segment_name(segment, lang, by=result.meta["arguments"].get("by"))
 
 def page_name(result, page, lang=None):
     "A page as the shop calls it, else its path."

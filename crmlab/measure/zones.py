@@ -180,7 +180,7 @@ def _unnoticed(rates):
     pairs = pairs[pairs.hi < pairs.other_lo].assign(gap=lambda p: p.other_impression - p.impression)
     return pairs.sort_values("gap", ascending=False, kind="stable").reset_index(drop=True)
 
-# %% ../../nbs/measure/32_zones.ipynb #cdedacb4
+# %% ../../nbs/measure/32_zones.ipynb #531952d9
 _MOST = 40   # elements in one picture
 
 def _draw_zones(result, ax):
@@ -193,9 +193,10 @@ def _draw_zones(result, ax):
     ax = axes(ax, size=(9, 1.3 + len(names)*(.13 + .07*len(colours))))
     ax.set_axis_off()
     for i, which in enumerate(("impression", "rate")):
-        panel, prefix = axes(ax.inset_axes([.52*i, 0, .48, 1])), "" if which == "rate" else f"{which}_"
+        panel, prefix = axes(ax.inset_axes([.53*i, 0, .47, 1])), "" if which == "rate" else f"{which}_"
         interval_dots(panel, drawn, drawn.element, drawn.segment, colours, columns=(which, f"{prefix}lo", f"{prefix}hi"), line_name=names.get if i == 0 else lambda _: "", group_name=(lambda s: named_segment(result, s)) if i else None, spread=.7)
         panel.tick_params(axis="y", labelsize="small")
+        panel.locator_params(axis="x", nbins=5)
         panel.set_xlabel(word(f"zones.{which}"))
     if left_out: ax.set_title(word("zones.more", n=left_out), loc="left", fontsize="small")
     return ax

@@ -57,7 +57,7 @@ def _live(path, manifest, name, engine="duckdb"):
     try: return live_files(files, engine=engine)
     except duckdb.Error as e: raise CrmlabError(f"{path}: a file of table {name} is damaged ({str(e).splitlines()[0]}); restore it from a copy, or import that source again into a new folder") from e
 
-# %% ../../nbs/tables/13_shop.ipynb #c4430246
+# %% ../../nbs/tables/13_shop.ipynb #fba876b9
 UNKNOWN = "(unknown)"
 
 def _tagged(table, name, values):
@@ -67,24 +67,24 @@ def _tagged(table, name, values):
     if "user_id" not in columns or at is None: return table
     return as_of(table, values, at=at, value=name).with_columns(nw.col(name).fill_null(UNKNOWN))
 
-def _attribute_values(lazy, name):
+def _attribute_values(lazy, attribute, name):
     "The history of one attribute, shaped for `as_of`."
     have = sorted(collect(distinct(lazy, "attribute")).attribute)
-    if name not in have: raise CrmlabError(f"no attribute {name!r} in this shop; {suggest(name, have)}; segments that were computed are given as their table: tag(purchase_phases(shop))")
-    return lazy.filter(nw.col("attribute") == name).select("user_id", "valid_from_us", nw.col("value").alias(name))
+    if attribute not in have: raise CrmlabError(f"no attribute {attribute!r} in this shop; {suggest(attribute, have)}; segments that were computed are given as their table: tag(purchase_phases(shop))")
+    return lazy.filter(nw.col("attribute") == attribute).select("user_id", "valid_from_us", nw.col("value").alias(name))
 
 _MADE = {"visit_no", "visit_start", "visit_start_us", "visit_end_us", "visit_start_local", "ts_us", "ts_local", "start", "start_local", "depth", "dwell", "landing", "exit", "converted", "first_view_exit", "pages"}   # columns of visits
 
 def _tag(shop, attribute, name):
     "Name and values of a tag; a name that is taken would give one column two meanings."
-    name = attribute if isinstance(attribute, str) else name
+    name = name if name is not None else attribute if isinstance(attribute, str) else "segment"
     if not isinstance(name, str) or not name: raise CrmlabError(f"tag name={name!r}: give the name of a column as text")
     if name in _MADE: raise CrmlabError(f"{name!r} is what crmlab calls a column of visits; give the tag another name: tag(…, name='…')")
     if name in [t for t,_ in shop.tags]: raise CrmlabError(f"this shop is tagged with {name!r} already; give the second tag a name of its own: tag(…, name='…')")
     columns = {t: {c.name for c in TABLES[t].columns} for t in shop.tables}
     taken = next((t for t,have in columns.items() if "user_id" in have and have & {"ts", "sent_at"} and name in have), None)
     if taken: raise CrmlabError(f"table {taken} has a column {name!r} of its own; give the tag another name: tag(…, name='…')")
-    return name, _attribute_values(shop.table("attributes").lazy(), name) if isinstance(attribute, str) else _segment_values(attribute, name, shop.merges)
+    return name, _attribute_values(shop.table("attributes").lazy(), attribute, name) if isinstance(attribute, str) else _segment_values(attribute, name, shop.merges)
 
 # %% ../../nbs/tables/13_shop.ipynb #b6b597f8
 _ALWAYS = -2**61   # µs: since before all time
@@ -170,7 +170,7 @@ def _merged(shop):
         shop._made["_merges"] = merges(known, match=rules.get("match", MATCH), apart=rules.get("apart", ()))
     return shop._made["_merges"]
 
-# %% ../../nbs/tables/13_shop.ipynb #93cb1978
+# %% ../../nbs/tables/13_shop.ipynb #f3a41355
 @dataclass(frozen=True, eq=False)
 class Shop:
     "A shop folder, opened for reading: `.events`, `.orders` … are lazy tables."
@@ -204,8 +204,8 @@ class Shop:
         if name in TABLES: return self.table(name)
         raise AttributeError(f"Shop has no {name!r}; tables are {', '.join(TABLES)}")
 
-    def tag(self, attribute, *, name:str="segment"):
-        "A Shop whose tables carry, as of the time of each row, an attribute (`tag('rank')`, for by='rank') or the segments of a table (user_id, segment, valid_from?; for by='segment', or what `name` says)."
+    def tag(self, attribute, *, name:str|None=None):
+        "A Shop whose tables carry, as of the time of each row, an attribute (`tag('rank')`, for by='rank') or the segments of a table (user_id, segment, valid_from?; for by='segment'); `name` calls the column otherwise."
         return replace(self, tags=(*self.tags, _tag(self, attribute, name)), _made={})
 
     def describe(self) -> Health: return health(self)
