@@ -35,8 +35,9 @@ EVENTS_PER_MEMBER = 124   # of the scenario, strangers' events included; only de
 def shop_of(events: str | int) -> Path:
     "The cached shop with about that many events; made on first use, in a process of its own."
     from crmlab.sources.scenarios import read_scenario
+    from crmlab.sources.truth import MODEL, VALUES
     users = max(1, round(count_of(events)/EVENTS_PER_MEMBER))
-    path = cache_folder()/"shops"/f"bronze_royal-{read_scenario('bronze_royal').key[:8]}-{users}"
+    path = cache_folder()/"shops"/f"bronze_royal-{read_scenario('bronze_royal').key[:8]}-{MODEL}.{VALUES}-{users}"   # another simulator makes another shop
     if not (path/"manifest.json").exists():
         half = path.with_name(path.name + ".part")   # a broken run leaves no half shop under the final name
         shutil.rmtree(half, ignore_errors=True)
