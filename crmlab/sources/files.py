@@ -17,8 +17,9 @@ from ..tables.engine import connection, spill_folder, spilled
 from ..tables.conform import PLACE, literal, quoted
 
 # %% auto #0
-__all__ = ['Reading', 'find_files', 'packed', 'refuse_no_text', 'utf8_copy', 'csv_header', 'read_csv', 'read_ndjson', 'spooled',
-           'Spool', 'union', 'text_sql', 'number_sql', 'plain_number_sql', 'time_sql']
+__all__ = ['Reading', 'find_files', 'packed', 'refuse_no_text', 'utf8_copy', 'csv_header', 'Csv', 'open_csv', 'csv_lines',
+           'read_csv', 'read_ndjson', 'spooled', 'Spool', 'union', 'text_sql', 'number_sql', 'plain_number_sql',
+           'time_sql']
 
 # %% ../../nbs/sources/18_files.ipynb #44ce6f9e
 @dataclass(frozen=True)
@@ -161,12 +162,46 @@ def _reject_rows(file, table):
     found = connection().sql(f"SELECT line, min(error_message), min(csv_line) FROM crmlab_rejects GROUP BY line ORDER BY line LIMIT {_MOST_REFUSED}").fetchall()
     return [dict(table=table, file=str(file), line=line, reason=reason.splitlines()[0], row=text[:2000]) for line, reason, text in found]
 
-# %% ../../nbs/sources/18_files.ipynb #c01ef0ca
+# %% ../../nbs/sources/18_files.ipynb #46ade365
+@dataclass(frozen=True)
+class Csv:
+    "A CSV that is open: its text is in UTF-8 and its header is known."
+    file:Path          # as given
+    source:Path        # in UTF-8
+    names:list         # of its columns
+    delimiter:str      # between its cells
+
+def open_csv(
+    file,                       # path
+    *,
+    encoding:str="utf-8",       # declared
+    delimiter:str|None=None,    # found in the header when None
+) -> Csv:
+    "Raises `CrmlabError` when a file is no CSV in that encoding."
+    source = utf8_copy(file, encoding)
+    return Csv(file, source, *csv_header(source, delimiter))
+
 def _line_of_row(refused):
     "SQL of a kept row's line: its number and the refused lines above it."
     gaps = [r["line"] - i for i, r in enumerate(refused)]   # a row whose own number reached gap i stands below refused line i
     number = "(file_row_number + 2)"   # the header is 1
     return f"{number} + len(list_filter({gaps}, lambda g: g <= {number}))" if 0 < len(gaps) <= 1000 else number
+
+# %% ../../nbs/sources/18_files.ipynb #9c11c62c
+def csv_lines(
+    csv:Csv,                    # from `open_csv`
+    *,
+    columns=None,               # names of those wanted; all when None
+    table:str="events",         # for the refused lines
+) -> tuple:                     # (relation of the cells as they stand with _file and _line, refused lines)
+    "The lines of a CSV, laid down; raises `CrmlabError` when it is not readable."
+    wanted = [n for n in csv.names if columns is None or n in columns] or csv.names[:1]   # to write a cell costs more than to read it
+    con = connection()
+    con.execute("DROP TABLE IF EXISTS crmlab_rejects; DROP TABLE IF EXISTS crmlab_scans")
+    try: rows = spilled(con.sql(f"SELECT {', '.join(map(quoted, wanted))} FROM {_scan_csv(csv.source, csv.names, csv.delimiter)}"), numbered=True)
+    except duckdb.Error as e: raise CrmlabError(f"{csv.file}: not readable as CSV ({str(e).splitlines()[0]}); check its quotes and separators") from e
+    refused = _reject_rows(csv.file, table)
+    return rows.project(f"{', '.join(map(quoted, wanted))}, {literal(csv.file)} AS _file, {_line_of_row(refused)} AS _line"), refused
 
 def read_csv(
     file,                       # path
@@ -174,17 +209,12 @@ def read_csv(
     encoding:str="utf-8",       # declared
     delimiter:str|None=None,    # found in the header when None
     table:str="events",         # for the refused lines
-) -> tuple:                     # (relation of text columns with _file and _line, refused lines)
+) -> tuple:                     # (relation of trimmed text columns with _file and _line, refused lines)
     "A CSV as text; raises `CrmlabError` when it is no CSV in that encoding."
-    source = utf8_copy(file, encoding)
-    names, delimiter = csv_header(source, delimiter)
-    con = connection()
-    con.execute("DROP TABLE IF EXISTS crmlab_rejects; DROP TABLE IF EXISTS crmlab_scans")
-    try: rows = spilled(con.sql(f"SELECT * FROM {_scan_csv(source, names, delimiter)}"), numbered=True)
-    except duckdb.Error as e: raise CrmlabError(f"{file}: not readable as CSV ({str(e).splitlines()[0]}); check its quotes and separators") from e
-    refused = _reject_rows(file, table)
-    cells = ", ".join(f"nullif(trim({quoted(n)}), '') AS {quoted(n)}" for n in names)
-    return rows.project(f"{cells}, {literal(file)} AS _file, {_line_of_row(refused)} AS _line"), refused
+    csv = open_csv(file, encoding=encoding, delimiter=delimiter)
+    rows, refused = csv_lines(csv, table=table)
+    cells = ", ".join(f"nullif(trim({quoted(n)}), '') AS {quoted(n)}" for n in csv.names)
+    return rows.project(f"{cells}, _file, _line"), refused
 
 # %% ../../nbs/sources/18_files.ipynb #a28e1812
 _LARGEST = 1 << 25   # bytes of one JSON line
@@ -272,15 +302,19 @@ def union(
 def _stacked(above, below=None):
     return above if below is None else connection().query("SELECT * FROM above UNION ALL BY NAME SELECT * FROM below")
 
-# %% ../../nbs/sources/18_files.ipynb #f87a8880
+# %% ../../nbs/sources/18_files.ipynb #46c9a477
 _WIDE = "０１２３４５６７８９．－−▲，、：／"
 _NARROW = "0123456789.---,,:/"
+
+_SPACE = " \t\r\n　"
 
 def text_sql(
     column:str,   # SQL of a text
 ) -> str:
     "Trimmed text, null when empty."
-    return f"nullif(trim({column}, ' \t\r\n　'), '')"
+    visible = lambda at: f"(({column})[{at}] > ' ' AND ({column})[{at}] <= '~' OR ({column})[{at}] > '　')"   # no kind of space lies there
+    trimmed = f"nullif(trim(nullif(trim({column}), ''), {literal(_SPACE)}), '')"
+    return f"CASE WHEN {visible(1)} AND {visible(-1)} THEN {column} ELSE {trimmed} END"   # nearly every cell begins and ends with a letter or digit: looking costs a fifth of trimming
 
 def number_sql(
     column:str,   # SQL of a text such as ¥1,234

@@ -9,9 +9,9 @@ from __future__ import annotations
 from .schema import DUCKDB_TYPES, TABLES
 
 # %% auto #0
-__all__ = ['PLACE', 'quoted', 'literal', 'identifier', 'conform']
+__all__ = ['UNREAD', 'PLACE', 'quoted', 'literal', 'occurs', 'identifier', 'conform']
 
-# %% ../../nbs/tables/14_conform.ipynb #1fc2e52a
+# %% ../../nbs/tables/14_conform.ipynb #fda02cb9
 def quoted(
     name:str,    # column
 ) -> str:
@@ -24,13 +24,26 @@ def literal(
     "A text as an SQL literal."
     return "'" + str(text).replace("'", "''") + "'"
 
-# %% ../../nbs/tables/14_conform.ipynb #43d5e2ee
+def occurs(
+    text:str,      # SQL of a text
+    pattern:str,   # regular expression that no empty text matches
+) -> str:
+    "SQL: whether a pattern is found in a text."
+    return f"regexp_extract({text}, {literal(pattern)}) <> ''"   # once per value of a Parquet dictionary; regexp_matches looks at every row
+
+# %% ../../nbs/tables/14_conform.ipynb #748445a7
+UNREAD = "_unread_"   # before a column's name: what stood in a cell that its importer could not read as a number or a moment
+
+def _as_it_came(name, have):
+    "SQL of a raw cell, as text where an importer has tried to read it."
+    return f"COALESCE({quoted(UNREAD + name)}, CAST({quoted(name)} AS VARCHAR))" if UNREAD + name in have else quoted(name)
+
 def _cast(column, have):
     "SQL of one schema column from the raw rows."
     if column.name not in have: return f"CAST(NULL AS {DUCKDB_TYPES[column.type]}) AS {quoted(column.name)}"
     return f"TRY_CAST({quoted(column.name)} AS {DUCKDB_TYPES[column.type]}) AS {quoted(column.name)}"
 
-# %% ../../nbs/tables/14_conform.ipynb #9a011625
+# %% ../../nbs/tables/14_conform.ipynb #ff759de6
 _HAPPENED = ("ts", "sent_at", "opened_at", "clicked_at", "shipped_at", "delivered_at", "cancelled_at")   # these have a believable time
 _FARTHEST = 10_000_000   # px
 
@@ -38,10 +51,11 @@ def _outside(moment, first, last):
     "SQL: whether a moment lies in no year of a span, in UTC; a comparison is cheaper than a calendar."
     return f"{moment} < '{first:04}-01-01 00:00:00Z'::TIMESTAMPTZ OR {moment} >= '{last + 1}-01-01 00:00:00Z'::TIMESTAMPTZ"
 
-def _wrong(column):
+def _wrong(column, have):
     "SQL conditions on one column that refuse a row, with their reasons; each may assume that the ones before it are false."
     raw, cast = quoted(column.name), f"TRY_CAST({quoted(column.name)} AS {DUCKDB_TYPES[column.type]})"
-    if column.type != "text": yield f"{raw} IS NOT NULL AND {cast} IS NULL", f"not a {column.type}: {column.name}"
+    unread = f"{quoted(UNREAD + column.name)} IS NOT NULL" if UNREAD + column.name in have else f"{raw} IS NOT NULL AND {cast} IS NULL"
+    if column.type != "text": yield unread, f"not a {column.type}: {column.name}"
     if column.type == "number": yield f"NOT isfinite({cast})", f"not a finite number: {column.name}"
     if column.type == "time": yield f"NOT isfinite({cast}) OR {_outside(cast, 1, 9999)}", f"not a time: {column.name}"
     if column.meaning.endswith("CSS px"): yield f"abs({cast}) > {_FARTHEST}", f"no place on a page (beyond {_FARTHEST:,} px): {column.name}"
@@ -50,8 +64,8 @@ def _wrong(column):
 
 def _reason(schema, have):
     "SQL that gives the reason why a row is refused, null when it is fine."
-    missing = [(f"{quoted(c.name)} IS NULL" if c.name in have else "true", f"no {c.name} ({c.meaning})") for c in schema.columns if c.required and c.name != identifier(schema)]
-    wrong = [w for c in schema.columns if c.name in have for w in _wrong(c)]
+    missing = [(" AND ".join(f"{quoted(n)} IS NULL" for n in (c.name, UNREAD + c.name) if n in have) or "true", f"no {c.name} ({c.meaning})") for c in schema.columns if c.required and c.name != identifier(schema)]
+    wrong = [w for c in schema.columns if c.name in have for w in _wrong(c, have)]
     if schema.name == "orders" and {"status", "revenue"} <= set(have):
         wrong.append(("status = 'return' AND TRY_CAST(revenue AS DOUBLE) > 0", "a return with revenue above 0: revenue"))
     return f"CASE {' '.join(f'WHEN {when} THEN {literal(why)}' for when,why in missing + wrong)} END"
@@ -71,10 +85,10 @@ def _columns(schema, have):
     if name is None: return made
     return [f"COALESCE({f'TRY_CAST({quoted(name)} AS VARCHAR)' if name in have else 'NULL'}, {stable}) AS {quoted(name)}", *made]
 
-# %% ../../nbs/tables/14_conform.ipynb #500e3971
-def _packed(columns):
+# %% ../../nbs/tables/14_conform.ipynb #a11e52ff
+def _packed(columns, have=()):
     "SQL of some columns as JSON text; null ones are left out."
-    pack = f"struct_pack({', '.join(f'{quoted(c)} := {quoted(c)}' for c in columns)})"
+    pack = f"struct_pack({', '.join(f'{quoted(c)} := {_as_it_came(c, have)}' for c in columns)})"
     return f"CAST(json_merge_patch('{{}}', to_json({pack})) AS VARCHAR)"
 
 def _props(schema, have):
@@ -84,7 +98,7 @@ def _props(schema, have):
     own = 'CAST("props" AS VARCHAR)' if "props" in have else "NULL"
     return f"CAST(COALESCE({own}, {made}) AS VARCHAR) AS props"
 
-# %% ../../nbs/tables/14_conform.ipynb #11788496
+# %% ../../nbs/tables/14_conform.ipynb #12007272
 def conform(
     rows,        # DuckDB relation of raw rows, any columns; `_file` and `_line` say where they stood
     table:str,   # name in the schema
@@ -92,7 +106,7 @@ def conform(
     "Cast raw rows to the schema and say of each what is wrong with it."
     schema, have = TABLES[table], rows.columns
     place = [f"CAST({quoted(c) if c in have else 'NULL'} AS VARCHAR) AS {c}" for c in PLACE]
-    whole = _packed([c for c in have if c not in PLACE])
+    whole = _packed([c for c in have if c not in PLACE and not c.startswith(UNREAD)], have)
     marked = rows.project(f"*, {_reason(schema, have)} AS _reason")
     order = {c.name: i for i, c in enumerate(schema.columns)}
     columns = sorted(_columns(schema, have), key=lambda sql: order[sql.rsplit(' AS "', 1)[1].rstrip('"')])
