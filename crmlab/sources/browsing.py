@@ -147,7 +147,7 @@ def own_clicks(
     view, k = np.nonzero(seen & (rng.random(target.shape) < chance))
     return rows[view], target[view, k]
 
-# %% ../../nbs/sources/20c_browsing.ipynb #b739b5e2
+# %% ../../nbs/sources/20c_browsing.ipynb #d7fd2981
 FLICK = 1/3             # the longest flick, as a share of the window's height
 ARRIVED, BACK = .6, .9  # shares of the stay when the way down ends, and when a link out of sight is gone back to
 
@@ -166,9 +166,10 @@ def rest_top(
     "Top of the window at a rest."
     return np.round(FIRST_SCROLL + (scroll - FIRST_SCROLL)*k/flicks)
 
+# %% ../../nbs/sources/20c_browsing.ipynb #9a3d433a
 @dataclass(eq=False)
 class Path:
-    "Where the windows of views stand, with what else is needed of each view."
+    "The way of each view's window; `top_at` says where it stands."
     flicks:np.ndarray    # of the way down; 0 without a scroll
     end:np.ndarray       # top of the window when the view ends
 
@@ -288,7 +289,7 @@ def _named(scenario, clicks):
     rows = clicks.take(kind >= 0)
     return Events(rows.view, rows.ms + 1, kind[kind >= 0].astype(np.int16), *(np.full(len(rows.ms), np.nan, np.float32),)*2, rows.scroll, np.full(len(rows.ms), -1, np.int32))
 
-# %% ../../nbs/sources/20c_browsing.ipynb #7cfec468
+# %% ../../nbs/sources/20c_browsing.ipynb #02ca6dc9
 def logins(
     views:Views,
 ) -> tuple:      # rows of views, seconds since each began
@@ -310,6 +311,7 @@ def _marks(scenario, people, views, path, links):
     return [at(np.arange(len(views.page)), 0., 0), at(shown, .05, meant[shown]), at(carts, views.dwell[carts] - LATENCY + .002, 6, path.end[carts]),
             at(second, moment, 5, top_at(views, path, second, moment)), at(last, views.dwell[last], 7, path.end[last])]
 
+# %% ../../nbs/sources/20c_browsing.ipynb #3e415b9c
 def draw_events(
     scenario:Scenario,
     people:People,

@@ -227,7 +227,7 @@ def band_seconds(
     returned = np.einsum("sj,sjb->sb", s*pv.steps[:, :, page].sum(1), back)
     return at_top*first + scrolled*(stay*way + LATENCY*end) + ((1 - BACK)*stay + LATENCY)*returned
 
-# %% ../../nbs/sources/20f_expected_maps.ipynb #4093ad14
+# %% ../../nbs/sources/20f_expected_maps.ipynb #ac268245
 def seen_by(
     scenario:Scenario,
     pv:PageViews,
@@ -245,6 +245,7 @@ def seen_by(
     seen = shown(scenario, pv, mix, curves, page, y)*window_shares(scenario)[:, :, None]
     return windows, np.where(y <= page_h[:, None], seen, 0)[:, windows]
 
+# %% ../../nbs/sources/20f_expected_maps.ipynb #3516a2e6
 def attention_sums(
     scenario:Scenario,
     pv:PageViews,

@@ -207,7 +207,7 @@ def _equal(scenario, key, a, b):
     views = all(np.array_equal(v[a, p], v[b, p]) for v in scenario.view.values())
     return views and not scenario.landing[[a, b], p].any() and (kind == "dwell" or np.array_equal(scenario.device[a], scenario.device[b]))
 
-# %% ../../nbs/sources/20g_truth.ipynb #cc849262
+# %% ../../nbs/sources/20g_truth.ipynb #9c50f94e
 def _expected(scenario, counts, points):
     "Page views, mix and curves of each portion, with a scramble of its own."
     for k in range(PORTIONS):
@@ -221,6 +221,7 @@ def _behaviour_sums(scenario, counts, expected):
         sums = behaviour_sums(scenario, *part, weekends[0]/np.maximum(weekends[1], 1))
         yield {key: (y*visits, x*visits) for key, (y, x) in sums.items()}
 
+# %% ../../nbs/sources/20g_truth.ipynb #78be70bf
 def _standardised(y, x, a, b):
     "Levels of two segments at their pooled mix of strata, per portion; axes: portion, segment, source, device."
     x_ab, y_ab = x[:, [a, b]].reshape(len(x), 2, -1), y[:, [a, b]].reshape(len(y), 2, -1)
