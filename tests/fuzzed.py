@@ -31,3 +31,12 @@ def broken(rows, *, seed, n):
     lines += ["", "null", "[]", "{", "5", '"x"', "{}", '{"a": 1}', "\x00\x01", "[" * 5000, json.dumps(rows[0])[:-5], '{"a":' * 3000 + "1" + "}" * 3000]
     rng.shuffle(lines)
     return "\n".join(lines).encode("utf-8", "surrogatepass") + b'\n{"a": "\xff\xfe"}\n'
+
+
+def assert_adds_up(shop):
+    "Every row read by a shop's first import is stored, a duplicate, or rejected: as counted, and as found in its files."
+    for table, c in shop.counts.items():
+        stored = len(getattr(shop, table).to_pandas()) if table in shop.tables else 0
+        assert c["read"] == c["kept"] + c["duplicate"] + c["rejected"] and stored == c["kept"], (table, c, stored)
+    told = [line for f in (shop.path/"_rejected").glob("*.jsonl") for line in f.read_text(encoding="utf-8").splitlines()]
+    assert len(told) == sum(c["rejected"] for c in shop.counts.values())

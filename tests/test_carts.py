@@ -29,8 +29,10 @@ def put(folder, content, name="orders.csv"):
 def kept(folder, reading):
     "The shop that a reading gives, and its counts by table."
     counts = {c["table"]: c for c in commit(folder, reading.tables, kind="test", refused=reading.refused)}
-    for c in counts.values(): assert c["read"] == c["kept"] + c["duplicate"] + c["rejected"], c
-    return open_shop(folder), counts
+    shop = open_shop(folder)
+    for table, c in counts.items():
+        assert c["read"] == c["kept"] + c["duplicate"] + c["rejected"] and c["kept"] == (len(getattr(shop, table).to_pandas()) if table in shop.tables else 0), c
+    return shop, counts
 
 
 def orders_of(shop): return shop.orders.to_pandas().set_index("order_id")

@@ -299,3 +299,11 @@ def test_lines_of_a_refused_order_are_refused_with_it(tmp_path):
     assert cl.open_shop(tmp_path/"s").order_items.to_pandas().order_id.tolist() == ["1"]
     told = pd.read_json(next((tmp_path/"s/_rejected").iterdir()), lines=True)
     assert "its order was refused" in set(told.reason)
+
+
+def test_a_totals_line_without_an_order_takes_no_other_lines_with_it(tmp_path):
+    lines = connection().from_df(pd.DataFrame([dict(order_id=o, line=1, item_id="tea", quantity=1., price=5., _file="o.csv", _line=n) for n,o in ((2, "1"), (3, "2"), (4, None))]))
+    both = orders(JANUARY[0], ("2", "someday", "valid", 5.), (None, "2026-01-31", "valid", 900.)) | dict(order_items=lines)
+    counts = {c["table"]: c for c in commit(tmp_path/"s", both, kind="csv")}
+    assert counts["order_items"] == dict(table="order_items", read=3, kept=1, duplicate=0, rejected=2)
+    assert cl.open_shop(tmp_path/"s").order_items.to_pandas().order_id.tolist() == ["1"]

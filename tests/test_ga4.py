@@ -6,7 +6,7 @@ import json
 
 import pandas as pd
 import pytest
-from fuzzed import broken
+from fuzzed import assert_adds_up, broken
 
 import crmlab as cl
 
@@ -146,7 +146,7 @@ def test_parquet_that_is_none_is_refused_by_name(tmp_path):
 def test_whatever_is_wrong_with_an_event_the_counts_add_up(tmp_path, seed):
     rows = [*VISIT, event("refund", 5000, "/", items=[SOAP], ecommerce=dict(transaction_id="o1"))]
     shop = load(tmp_path, json.dumps(VISIT[0]).encode() + b"\n" + broken(rows, seed=seed, n=300))
-    for counts in shop.counts.values(): assert counts["read"] == counts["kept"] + counts["duplicate"] + counts["rejected"]
+    assert_adds_up(shop)
     assert shop.counts["events"]["kept"] > 5 and shop.counts["events"]["rejected"] > 10
     props = shop.events.to_pandas().props.dropna()
     assert props.map(json.loads).map(type).eq(dict).all()

@@ -6,7 +6,7 @@ import json
 
 import pandas as pd
 import pytest
-from fuzzed import broken
+from fuzzed import assert_adds_up, broken
 
 import crmlab as cl
 
@@ -186,7 +186,7 @@ def test_broken_rows_are_kept_aside_with_their_place(tmp_path):
 def test_whatever_is_wrong_with_a_row_the_counts_add_up(tmp_path, seed):
     rows = [*VISIT, point("click", 640, 950), point("scrolldepth", 0, 400), point("click", 16, 16, fixed=True)]
     shop = load(tmp_path, json.dumps(VISIT[0]).encode() + b"\n" + broken(rows, seed=seed, n=300))
-    for counts in shop.counts.values(): assert counts["read"] == counts["kept"] + counts["duplicate"] + counts["rejected"]
+    assert_adds_up(shop)
     assert shop.counts["events"]["kept"] > 5 and shop.counts["events"]["rejected"] > 10
     events = shop.events.to_pandas()
     assert events[["x", "y", "scroll_y", "viewport_w"]].abs().max().max() < float("inf")

@@ -5,7 +5,7 @@ import gzip
 import json
 
 import pytest
-from fuzzed import broken
+from fuzzed import assert_adds_up, broken
 
 import crmlab as cl
 
@@ -166,7 +166,7 @@ def test_broken_lines_are_kept_aside_with_their_place(tmp_path):
 def test_whatever_is_wrong_with_a_call_the_counts_add_up(tmp_path, seed):
     rows = [*DAY, order(200, "Order Refunded", total=1000, products=LINES), order(300, "Order Cancelled", total=7100), order(90, "Order Updated", total=1)]
     shop = load(tmp_path, json.dumps(DAY[0]).encode() + b"\n" + broken(rows, seed=seed, n=300))
-    for counts in shop.counts.values(): assert counts["read"] == counts["kept"] + counts["duplicate"] + counts["rejected"]
+    assert_adds_up(shop)
     assert shop.counts["events"]["kept"] > 5 and shop.counts["events"]["rejected"] > 10
     orders = shop.orders.to_pandas()
     assert orders.revenue.notna().all() and orders.ts.dt.year.between(1970, 2100).all()

@@ -120,7 +120,7 @@ def _without_orphans(staged):
     "Staged tables, the lines of refused orders being refused too."
     orders, lines = staged.get("orders"), staged.get("order_items")
     if orders is None or lines is None or orders.refused is None: return staged
-    lost = "(SELECT order_id FROM refused EXCEPT SELECT order_id FROM once)"
+    lost = "(SELECT order_id FROM refused WHERE order_id IS NOT NULL EXCEPT SELECT order_id FROM once)"   # NOT IN a list with a NULL is never true
     orphans = spilled(_over(f"SELECT new.*, 'its order was refused' AS _reason, CAST(to_json(new) AS VARCHAR) AS _row FROM new WHERE order_id IN {lost}", new=lines.placed, once=orders.good, refused=orders.refused))
     if not (n := _size(orphans)): return staged
     file, left = spill_folder()/f"{uuid.uuid4().hex}.parquet", _over(f"SELECT * FROM new WHERE order_id NOT IN {lost}", new=lines.good, once=orders.good, refused=orders.refused)
@@ -217,7 +217,7 @@ def _moved(staged, path, table, **origin):
     name = f"{table}/{uuid.uuid4().hex}.parquet"
     (path/table).mkdir(exist_ok=True)
     shutil.move(staged.file, path/name)
-    return dict(file=name, rows=staged.fine, **origin)
+    return dict(file=name, rows=_size(connection().read_parquet(str(path/name))), **origin)   # what is stored, not what was counted on the way
 
 def _without(gone, path, table, entry):
     "The entry of a file after some of its rows are gone; the same entry when it had none of them."
