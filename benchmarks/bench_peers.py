@@ -119,10 +119,13 @@ def published_file() -> Path: return Path(os.environ.get("CRMLAB_DATA", HERE.par
 
 
 def answered(case: dict) -> dict:
-    "The same sums by ab_test; or the one line in which it declines."
+    "The same sums by ab_test, under the same prior; or the one line in which it declines."
     import crmlab as cl
+    from crmlab.infer.effects import TestPrior
     sums = pd.DataFrame([dict(arm=arm, n=s["n"]) | (dict(total=s["sum"], squares=s["sum_squares"]) if "sum_squares" in s else dict(successes=s["sum"])) for arm, s in (("A", case["a"]), ("B", case["b"]))])
-    try: row = cl.ab_test(sums, arm="arm", metric="metric", control="A", seed=1).frame.query("arm == 'B'").iloc[0]
+    before, base = case.get("prior"), case["a"]["sum"]/max(case["a"]["n"], 1)   # theirs is about the lift, ours about the difference
+    prior = TestPrior(effect=(before["mean"]*base, before["variance"]**.5*base)) if before else (1, 1)
+    try: row = cl.ab_test(sums, arm="arm", metric="metric", control="A", seed=1, prior=prior).frame.query("arm == 'B'").iloc[0]
     except cl.CrmlabError as e: return dict(declined=str(e))
     return {k: None if pd.isna(row[k]) else round(float(row[k]), 5) for k in ("lift", "lift_lo", "lift_hi", "diff", "diff_lo", "diff_hi", "p_better", "loss")}
 
@@ -131,7 +134,8 @@ def published() -> dict | None:
     "The published cases with two arms, ours beside."
     if not published_file().exists(): return print("peers: no published cases of gbstats here, left out")
     told = json.loads(published_file().read_text(encoding="utf-8"))
-    cases = [dict(kind=kind) | case for kind in ("bayesian", "frequentist") for case in told[kind] if "a" in case and "prior" not in case]
+    cases = [dict(kind=kind) | case for kind in ("bayesian", "frequentist") for case in told[kind] if "a" in case]   # one is a formula without arms
+    cases.append(dict(kind="bayesian", name="nobody in either arm") | told["bayesian_empty"])
     return dict(source=told["source"].split(";")[0], cases=[case | dict(crmlab=answered(case)) for case in cases])
 
 

@@ -11,6 +11,7 @@ import pytest
 
 import crmlab as cl
 from crmlab.core import word
+from crmlab.infer.experiment import metric_name
 from crmlab.deliver.further import lasting_section, next_section, open_segments, ranking_section, rehearsed_cover, trust_section
 from crmlab.deliver.parts import speak
 from crmlab.deliver.personal import personal_gain, personal_section, rules_text
@@ -93,8 +94,7 @@ def test_the_rule_is_json_and_says_what_the_table_says():
 
 def test_what_cannot_be_answered_is_left_out():
     trial, test = made()
-    fewer = made(better="low")[1]
-    assert ranking_section(trial, test) == () and ranking_section(trial, fewer, "womens") == () and lasting_section(trial, test) == () and trial_segments(trial, test, None) == ()
+    assert ranking_section(trial, test) == () and lasting_section(trial, test) == () and trial_segments(trial, test, None) == ()
     assert len(open_segments(None, test)) == 0
     assert rehearsed_cover(made("spent")[1]) is None and rehearsed_cover(test) >= 180   # 190 of 200 expected, 3 standard errors are 9
     assert word("report.experiment.trust_not") in html(trust_section(made("spent")[1]))
@@ -106,6 +106,17 @@ def test_people_are_ranked_by_segments_or_by_features():
         parts = ranking_section(trial, test, **how)
         assert word("report.experiment.ranking_heading") in html(parts)
     assert sum(hasattr(p, "png") for p in parts) == 2   # the curve, and models beside the rule
+
+
+@pytest.mark.parametrize("metric, key, how", [("bought", "not_done", dict(by="womens")), ("spent", "less", dict(by="womens")), ("bought", "not_done", dict(features=["womens", "before"]))], ids=["rate", "amount", "features"])
+def test_where_less_is_better_people_are_ranked_by_what_falls(metric, key, how):
+    trial, low = made(metric, better="low")
+    name = word(f"report.experiment.{key}", metric=metric_name(metric))
+    flipped = Trial(trial.users.assign(**{name: 1 - trial.users.bought if metric == "bought" else -trial.users.spent}), *[getattr(trial, k) for k in ("arm", "name", "measured")])
+    wanted = ranking_section(flipped, trial_test(flipped, metric=name, control=low.meta["arguments"]["control"], prob=low.meta["prob"]), **how)
+    parts = ranking_section(trial, low, **how)
+    assert name in html(parts) and len(parts) == len(wanted) + 1
+    assert [p.html for p in parts if hasattr(p, "html")][2:] == [p.html for p in wanted if hasattr(p, "html")][1:]
 
 
 def test_open_segments_are_those_still_undecided():

@@ -114,14 +114,14 @@ def _wait(case, arm):
     people, days = case.rows.n.sum()*(times - 1), case.days*(times - 1)
     return dict(people=float(np.ceil(people)), days=float(np.ceil(max(days, 1))) if days == days else np.nan)
 
-# %% ../../nbs/infer/40h_decide.ipynb #764da4a8
+# %% ../../nbs/infer/40h_decide.ipynb #007db978
 def _answer(decision, why, arm, p=np.nan, days=np.nan, people=np.nan): return dict(decision=decision, arm=arm, p=p, days=days, people=people, why=why)
 
 def _worthless(case):
     "Why the result must not be used, or nothing."
+    empty = case.rows.arm[case.rows.n == 0]
+    if len(empty): return _answer("invalid", "empty", empty.iloc[0])   # named, rather than told as an odd split
     if case.split < SUSPICIOUS_SPLIT: return _answer("invalid", "split", case.control)
-    empty = case.rows[case.rows.n == 0].arm
-    if len(empty): return _answer("invalid", "empty", empty.iloc[0])
 
 def decision_of(
     case:Case,      # one metric in one segment

@@ -114,8 +114,12 @@ def _choices(d, X, codes, learners, fold, fit, asked):
         picked["uniform"][ask] = _uniform_choice(d, learn, value, cost)
     return picked, effects
 
-# %% ../../nbs/infer/46c_learners.ipynb #f3e6eed8
-_ROPE = .05   # of what the simple rule brings
+# %% ../../nbs/infer/46c_learners.ipynb #b9651237
+_ROPE = .1   # of what treating at all brings
+
+def _default_rope(scores):
+    "A tenth of the effect, on everybody, of the arm that moves people most; before its cost."
+    return _ROPE*float(np.abs((scores[:, 1:] - scores[:, :1]).mean(0)).max())
 
 def _frame(picked, net, simple, unit, prob):
     "One row per rule: value, and difference to the simple rule."
@@ -189,7 +193,7 @@ def _scored(d, arm, metric, columns, picked, effects):
     made = {f"{name}: {a}": e[:, k] for name, e in effects.items() for k, a in enumerate(d.arms) if k} | {f"{rule} takes": names[choice] for rule, choice in picked.items()}
     return pd.DataFrame({arm: names[d.given], metric: d.reward} | {c: d.rows[c].to_numpy() for c in columns} | made)
 
-# %% ../../nbs/infer/46c_learners.ipynb #ae54b6c7
+# %% ../../nbs/infer/46c_learners.ipynb #e3d3326e
 @checked
 def individual_uplift(
     users,                              # one row per person of a test by lot (pandas, polars, Parquet path, lazy)
@@ -203,7 +207,7 @@ def individual_uplift(
     folds:Count=5,                      # parts of cross-fitting, 2 or more
     cost:float|dict|None=None,          # per treated person: a number for all arms but the control, or arm → number
     value:float|None=None,              # of one unit of the metric; 1 when None
-    rope:float|None=None,               # differences up to this do not matter, in net value per person; a twentieth of the simple rule's value when None
+    rope:float|None=None,               # differences up to this do not matter, in net value per person; a tenth of what treating at all brings when None
     model=None,                         # scikit-learn regressor inside the learners; `default_model` when None
     prob:float|None=None,               # width of the intervals; the settings' when None
     seed:int|None=None,                 # of folds and regressions; the settings' when None
@@ -219,10 +223,11 @@ def individual_uplift(
     codes = segment_codes(d.rows, by, who=who) if by else None
     picked, effects = _choices(d, X, codes, learners, fold, _fitter(model, seed), (arm, metric, worth, costs, seed))
     guess = cross_fitted(design_of(d.rows, columns), d.given, d.reward, len(d.arms), fold)
-    net = worth*robust_scores(guess, d.given, d.reward, d.chance) - costs
+    gross = worth*robust_scores(guess, d.given, d.reward, d.chance)
+    net = gross - costs
     simple = "segments" if by else "uniform"
     frame = _frame(picked, net, simple, d.unit, prob)
-    rope = _ROPE*abs(frame.est[frame.rule == simple].item()) if rope is None else float(rope)
+    rope = _default_rope(gross) if rope is None else float(rope)
     meta = provenance(users, prob=prob, seed=seed, rows=dict(people=d.people), arm=arm, metric=metric, control=control, features=features, by=by, learners=learners, folds=folds, cost=cost, value=value, rope=rope, model=None if model is None else str(model))
     unit = "share" if set(np.unique(d.reward)) == {0., 1.} and value is None and not costs.any() else "number"
     meta |= dict(simple=simple, rope=rope, unit=unit, verdict=_verdict(frame[frame.rule.isin(learners)], rope))

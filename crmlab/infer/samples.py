@@ -231,7 +231,7 @@ class Units(NamedTuple):
     @property
     def single(self) -> bool: return self.rows is None or bool((self.summary.most_rows == 1).all())   # one row per unit
 
-# %% ../../nbs/infer/40d_samples.ipynb #9ef773b4
+# %% ../../nbs/infer/40d_samples.ipynb #3c2d61fd
 def read_units(
     users,                    # rows, or sums: see `ab_test`
     *,
@@ -259,7 +259,8 @@ def read_units(
         summary = summed(rows)
         _refuse_rows(summary, arm, metric, denominator)
     cells = list(given) if columns else list(zip(summary._segment, summary._arm))
-    if not cells or given and not sum(s.n for s in given.values()): raise CrmlabError("ab_test: the table has no people; check the filter before it")
+    if not cells: raise CrmlabError("ab_test: the table has no people; check the filter before it")
+    if given and not sum(s.n for s in given.values()): raise CrmlabError(f"ab_test: no people (n = 0) in {', '.join(f'arm {a!r}' for a in sorted({str(a) for _, a in given}))}; check the filter before it")
     if any(a is None or a != a for _, a in cells): raise CrmlabError(f"ab_test: some rows have no {arm!r}; leave them out only if those people were never assigned")
     return Units(metric, arms_in_order([a for _, a in cells], control, who="ab_test", column=arm), _segments_of([s for s, _ in cells], by), rows, summary, given, bool(columns) and "successes" in columns)
 
