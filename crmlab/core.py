@@ -7,6 +7,7 @@ Which defaults hold when an analyst says nothing, in which language does a repor
 # %% ../nbs/core/00_core.ipynb #c4a740ab
 from __future__ import annotations
 import configparser, difflib, html, os, re, string, tomllib
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import cache, lru_cache
 from importlib import metadata, resources
@@ -17,7 +18,7 @@ import pandas as pd
 # %% auto #0
 __all__ = ['SETTING_CHECKS', 'CrmlabError', 'suggest', 'need', 'microseconds', 'path_of', 'Settings', 'settings',
            'interval_width', 'sampling_seed', 'word', 'known_word', 'show', 'show_interval', 'show_chance',
-           'show_p_value', 'show_relative', 'Result', 'html_table', 'version_of', 'provenance']
+           'show_p_value', 'show_relative', 'names_as_written', 'Result', 'html_table', 'version_of', 'provenance']
 
 # %% ../nbs/core/00_core.ipynb #2fcd32a7
 class CrmlabError(ValueError):
@@ -252,6 +253,17 @@ def show_relative(
     "A relative change in percent, with its sign."
     return ("+" if change >= 0 else "−") + show(abs(change), "share", lang)
 
+# %% ../nbs/core/00_core.ipynb #c0re0a02
+@contextmanager
+def names_as_written():
+    "Texts drawn within show their dollar signs."
+    from matplotlib import rcParams
+    before = rcParams["text.parse_math"]
+    rcParams["text.parse_math"] = False
+    try: yield
+    finally: rcParams["text.parse_math"] = before
+
+
 # %% ../nbs/core/00_core.ipynb #8509ab2a
 @dataclass(frozen=True, eq=False)
 class Result:
@@ -260,6 +272,12 @@ class Result:
     meta:dict = field(default_factory=dict)  # arguments, prob, row counts, seed, versions, data fingerprint
     _draw, _read = None, None                # set by subclasses: draw(result, ax or None) and read(result, lang)
 
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        for name, method in list(vars(cls).items()):
+            if name.startswith("plot"): setattr(cls, name, names_as_written()(method))
+
+    @names_as_written()
     def plot(self, *, ax=None):
         "Draw on `ax`, or on new axes; gives the axes back."
         return self._function("_draw")(self, ax)

@@ -127,7 +127,7 @@ def picture(
     import matplotlib.pyplot as plt
     from crmlab.plotting import axes
     draw = getattr(result, "plot", None) or (lambda ax: result(ax))
-    with plt.rc_context({"font.size": font, "axes.titlesize": 11.5, "axes.unicode_minus": False}):
+    with plt.rc_context({"font.size": font, "axes.titlesize": 11.5, "axes.unicode_minus": False, "text.parse_math": False}):
         ax = draw(ax=None) if size is None else axes(size=size)
         try:
             if size is not None: draw(ax=ax)
