@@ -22,10 +22,10 @@ from .visits import described, few_note, gathered_visits, named_segment, no_such
 # %% auto #0
 __all__ = ['Zones', 'zones']
 
-# %% ../../nbs/measure/32_zones.ipynb #9fe731bf
+# %% ../../nbs/measure/32_zones.ipynb #b180cb31
 def _elements(boxes, page, device):
     "Boxes that have a size, in page order, with the line (px) that stands for each; lines are numbered downwards."
-    remedy = "pass layouts=, or import one row per element with page, device, selector, x, y, w, h, page_w, page_h (px)"
+    remedy = "pass layouts=, or import one row per element with page, device, selector, x, y, w, h, page_w, page_h (px); layout_from_rrweb makes them from a recording"
     if boxes.empty: raise CrmlabError(f"zones: no layout of page {page!r} on {device}; {remedy}")
     sizes = boxes[["x", "y", "w", "h", "page_w"]].apply(pd.to_numeric, errors="coerce")
     sound = np.isfinite(sizes).all(axis=1) & (sizes[["w", "h", "page_w"]] > 0).all(axis=1)

@@ -21,8 +21,8 @@ from .persons import MATCH, merges, with_persons
 from .money import by_rule, money_basis, money_rule
 
 # %% auto #0
-__all__ = ['MANIFEST', 'UNKNOWN', 'PHASES', 'read_manifest', 'fingerprint', 'with_tags', 'Shop', 'open_shop', 'table_of',
-           'events_of', 'segment_order']
+__all__ = ['MANIFEST', 'UNKNOWN', 'PHASES', 'read_manifest', 'fingerprint', 'segment_text', 'with_tags', 'Shop', 'open_shop',
+           'table_of', 'events_of', 'segment_order']
 
 # %% ../../nbs/tables/13_shop.ipynb #d72a714c
 MANIFEST = "manifest.json"
@@ -86,7 +86,16 @@ def _tag(shop, attribute, name):
     if taken: raise CrmlabError(f"table {taken} has a column {name!r} of its own; give the tag another name: tag(…, name='…')")
     return name, _attribute_values(shop.table("attributes").lazy(), attribute, name) if isinstance(attribute, str) else _segment_values(attribute, name, shop.merges)
 
-# %% ../../nbs/tables/13_shop.ipynb #b6b597f8
+# %% ../../nbs/tables/13_shop.ipynb #2a470fe5
+def segment_text(
+    table,         # lazy
+    column:str,    # of segments
+):                 # expression
+    "A column of segments as text; pandas makes 1.0 of the number 1 where others are missing, so whole numbers lose their .0."
+    text = nw.col(column).cast(nw.String)
+    return text.str.replace_all(r"\.0$", "") if table.collect_schema()[column].is_float() else text
+
+# %% ../../nbs/tables/13_shop.ipynb #c09877d1
 _ALWAYS = -2**61   # µs: since before all time
 
 def _without_blanks(frame):
@@ -102,7 +111,7 @@ def _segment_values(frame, name, merged):
     need(have, "user_id", "segment", who="tag")
     since = nw.col("valid_from_us").fill_null(_ALWAYS) if "valid_from_us" in have else nw.lit(_ALWAYS)
     until = nw.col("valid_to_us") if "valid_to_us" in have else nw.lit(None).cast(nw.Int64)
-    lazy = lazy.select(nw.col("user_id").cast(nw.String), valid_from_us=since.cast(nw.Int64), _until=until, segment=nw.col("segment").cast(nw.String)).filter(~nw.col("user_id").is_null())
+    lazy = lazy.select(nw.col("user_id").cast(nw.String), valid_from_us=since.cast(nw.Int64), _until=until, segment=segment_text(lazy, "segment")).filter(~nw.col("user_id").is_null())
     lazy = settled(with_persons(lazy, merged))
     if not getattr(frame, "meta", {}).get("disjoint") or len(merged): _refuse_overlap(lazy)
     ends = lazy.filter(~nw.col("_until").is_null()).select("user_id", valid_from_us="_until", segment=nw.lit(None).cast(nw.String)) if "valid_to_us" in have else None
