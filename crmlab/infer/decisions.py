@@ -108,13 +108,14 @@ def _chances(propensity, rows, arms, given, who):
         return np.array([by[a] for a in arms], float)[given], False, by
     return pd.to_numeric(rows["_chance"], errors="coerce").to_numpy(float), False, None
 
-# %% ../../nbs/infer/45h_decisions.ipynb #56587145
+# %% ../../nbs/infer/45h_decisions.ipynb #39df298a
 def _rewards(rows, arm, metric, who):
     "Rewards and names of the arms given, where nothing is missing."
     if not len(rows): raise CrmlabError(f"{who}: the table has no rows; check the filter before it")
     if rows["_arm"].isna().any(): raise CrmlabError(f"{who}: {int(rows['_arm'].isna().sum()):,} rows have no {arm!r}; leave them out only if nothing was given to them")
     reward = rows["_y"].to_numpy(float)
     if not np.isfinite(reward).all(): raise CrmlabError(f"{who}: metric {metric!r} is missing or infinite in {int((~np.isfinite(reward)).sum()):,} rows; fill it (0 for those who did not) or drop it for all arms alike")
+    if not 1e-50 <= (largest := np.abs(reward).max()) <= 1e50 and largest: raise CrmlabError(f"{who}: metric {metric!r} has amounts up to {largest:.3g}, which cannot be squared and summed; give them in a usual unit")
     if reward.min() == reward.max(): raise CrmlabError(f"{who}: metric {metric!r} is {reward[0]:g} for everybody, so there is nothing to compare; check the column and its window")
     if rows["_arm"].nunique() > MOST_ARMS: raise CrmlabError(f"{who}: column {arm!r} has {rows['_arm'].nunique():,} values; give the column of the arm")
     return reward, rows["_arm"].astype(str).to_numpy(object)

@@ -51,7 +51,7 @@ def _rate_against(d, control, asked, brief):
     return found | dict(zip(("lift", "lift_lo", "lift_hi"), _around(lift, *interval(lift_quantile)))) | dict(
         p_equal=p_within(d, control, asked.rope) if asked.rope else np.nan, p_holds=worst, note=word("experiment.note.no_base") if no_base else "")
 
-# %% ../../nbs/infer/40g_effects.ipynb #05cc8da7
+# %% ../../nbs/infer/40g_effects.ipynb #d3a02d25
 def _race(known, high):
     "Chance to be best and expected loss of each arm."
     arms = list(known.values()) if high else [Beta(d.b, d.a) for d in known.values()]
@@ -67,12 +67,13 @@ def rate_rows(
     "Every arm's rate and its effect, exactly. See `crmlab.infer.posterior`."
     known = {arm: rate_posterior(s.sums[0], s.n, prior=prior) for arm, s in samples.items() if s is not None and s.n}
     best, loss = _race(known, asked.high)
-    rows = []
+    rows, done = [], sum(samples[arm].sums[0] for arm in known)
+    nobody = word("experiment.note.no_outcome") if done in (0, sum(samples[arm].n for arm in known)) else ""
     for arm, s in samples.items():
         if arm not in known: rows.append(dict(arm=arm, n=0, note=word("experiment.note.nobody"))); continue
-        row = dict(arm=arm, n=s.n, note="") | dict(zip(("est", "lo", "hi"), _around(_mode(known[arm]), *known[arm].quantile(list(asked.tails)))))
+        row = dict(arm=arm, n=s.n, note=nobody) | dict(zip(("est", "lo", "hi"), _around(_mode(known[arm]), *known[arm].quantile(list(asked.tails)))))
         if len(known) > 1: row |= dict(p_best=best[arm], loss=loss[arm])
-        if arm != asked.control and asked.control in known: row |= _rate_against(known[arm], known[asked.control], asked, brief)
+        if arm != asked.control and asked.control in known: row |= _rate_against(known[arm], known[asked.control], asked, brief) | (dict(note=nobody) if nobody else {})
         if asked.control not in known: row |= dict(note=word("experiment.note.no_control"))
         rows.append(row)
     return rows
@@ -175,20 +176,20 @@ def _effect_of_past(past):
     w = 1/(v + between)
     return TestPrior(effect=(float(w @ y/w.sum()), float(np.sqrt(between + 1/w.sum()))), origin="past tests")
 
-# %% ../../nbs/infer/40g_effects.ipynb #77dc95f6
+# %% ../../nbs/infer/40g_effects.ipynb #85d3b616
 def prior_of(
     prior=None,        # Beta numbers (a, b), or a frame of past tests: n and successes, or effect and se; the settings' numbers when None
 ) -> TestPrior:
     "A prior from numbers, from at least three past tests, or from the settings; raises `CrmlabError` on anything else."
-    wanted = "two numbers above 0 such as (1, 1), or a frame of at least three past tests with columns n and successes, or effect and se"
+    wanted = "two numbers above 0 such as (1, 1), neither tiny nor huge, or a frame of at least three past tests with columns n and successes, or effect and se"
     if isinstance(prior, TestPrior): return prior
-    if prior is None: return TestPrior(settings().prior, origin="settings")
+    if prior is None: return prior_of(settings().prior)._replace(origin="settings")
     if hasattr(prior, "columns"):
         prior = prior if isinstance(prior, pd.DataFrame) else collect(scan(prior))
         kind = next((f for c, f in ((("n", "successes"), _beta_of_past), (("effect", "se"), _effect_of_past)) if set(c) <= set(prior.columns)), None)
         if kind is None or len(prior) < 3: raise CrmlabError(f"ab_test: prior is a frame of {len(prior)} rows with columns {', '.join(map(str, prior.columns))}; give {wanted}")
         return kind(prior)
-    numbers = isinstance(prior, (tuple, list)) and len(prior) == 2 and all(isinstance(p, (int, float, np.number)) and not isinstance(p, bool) and np.isfinite(p) and p > 0 for p in prior)
+    numbers = isinstance(prior, (tuple, list)) and len(prior) == 2 and all(isinstance(p, (int, float, np.number)) and not isinstance(p, bool) and 1e-6 <= p <= 1e12 for p in prior)
     if not numbers: raise CrmlabError(f"ab_test: prior={prior!r} must be {wanted}")
     return TestPrior(tuple(map(float, prior)))
 

@@ -115,7 +115,7 @@ def _highest_scores(times, arms):
         found[0, :, k], found[1, :, k] = score.max(1), -score.min(1)
     return np.maximum.accumulate(found, axis=2).reshape(2*_PATHS, -1)
 
-# %% ../../nbs/infer/44_looks.ipynb #c4f8b6e6
+# %% ../../nbs/infer/44_looks.ipynb #d94da48e
 _MOST_ARMS = 20
 
 def _checked_design(alpha, arms, who):
@@ -128,7 +128,7 @@ def _relative_people(entries, looks, who):
     try: daily = np.asarray(entries, float)
     except (TypeError, ValueError): daily = np.array([])
     if daily.ndim != 1 or len(daily) < looks[-1]: raise CrmlabError(f"{who}: entries must be a list of people per day, one number for each of the {looks[-1]} days")
-    if not (np.isfinite(daily).all() and (daily >= 0).all()): raise CrmlabError(f"{who}: entries hold {daily[~(daily >= 0) | np.isinf(daily)][0]:g}; give the people of each day, 0 or more")
+    if not ((daily >= 0) & (daily <= 1e12)).all(): raise CrmlabError(f"{who}: entries hold {daily[~((daily >= 0) & (daily <= 1e12))][0]:g}; give the people of each day, 0 or more")
     people = daily.cumsum()[looks - 1]
     if people[0] <= 0: raise CrmlabError(f"{who}: nobody enters by day {looks[0]}, the first look; start later, or check entries")
     return tuple(np.unique(people/people[0]))

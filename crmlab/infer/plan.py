@@ -104,7 +104,7 @@ def _of_shop(shop, metric, within, entry, kind):
     delay = pd.DataFrame(dict(days=late._late + 1, share=late.people.cumsum()/late.people.sum()))
     return Observed(metric_of(values._value, values.people, kind=kind), daily, delay, int(values.people.sum()), _heaviest(values._value, values.people), lag)
 
-# %% ../../nbs/infer/44c_plan.ipynb #76e091ee
+# %% ../../nbs/infer/44c_plan.ipynb #af26646f
 def _of_frame(source, metric, kind):
     "What the people of a table brought."
     lazy = scan(source)
@@ -115,6 +115,7 @@ def _of_frame(source, metric, kind):
     if values.empty: raise CrmlabError("plan_test: the table has no people; check the filter before it")
     missing = ~np.isfinite(values._value.to_numpy(float))
     if missing.any(): raise CrmlabError(f"plan_test: metric {metric!r} is missing or infinite for {int(values.people[missing].sum()):,} people; fill it (0 for those who brought nothing) or drop them")
+    if not 1e-50 <= (largest := values._value.abs().max()) <= 1e50 and largest: raise CrmlabError(f"plan_test: metric {metric!r} has amounts up to {largest:.3g}, which cannot be squared and summed; give them in a usual unit")
     return Observed(metric_of(values._value, values.people, kind=kind), None, _NO_DELAY, int(values.people.sum()), _heaviest(values._value, values.people), 0)
 
 _NO_DELAY = pd.DataFrame(dict(days=pd.Series([], dtype=int), share=pd.Series([], dtype=float)))

@@ -173,7 +173,7 @@ def _from_products(rows):
     sums = collect(rows.with_columns(yy=y*y, xy=x*y, xx=x*x).group_by("_arm", "_segment").agg(n=nw.len(), **{c: nw.col(c).sum() for c in ("y", "x", "yy", "xy", "xx")}))
     return {(r["_segment"], r["_arm"]): Sample(int(r["n"]), np.array([r[c] for c in ("y", "x", "yy", "xy", "xx")], float)) for r in sums.to_dict("records")}
 
-# %% ../../nbs/infer/40d_samples.ipynb #86f403ca
+# %% ../../nbs/infer/40d_samples.ipynb #e85a39fd
 _GIVEN = dict(successes=("n", "successes"), squares=("n", "total", "squares"), sd=("n", "mean", "sd"))
 
 def _given_columns(names, metric):
@@ -185,6 +185,7 @@ def _refuse_sums(place, r):
     "One row of sums that cannot be."
     shown = ", ".join(f"{k}={v:g}" for k, v in r.items())
     if not np.isfinite(list(r.values())).all(): raise CrmlabError(f"ab_test: {' or '.join(r)} of {place} is missing ({shown}); give all of them")
+    if max(map(abs, r.values())) > 1e100: raise CrmlabError(f"ab_test: sums of {place} are larger than anything that can be squared ({shown}); give the amounts in another unit, say thousands")
     if r["n"] < 0 or min(r.get("successes", 0), r.get("squares", 0), r.get("sd", 0)) < 0: raise CrmlabError(f"ab_test: {place} has a negative count ({shown}); counts start at 0")
     if r["n"] % 1 or r.get("successes", 0) % 1: raise CrmlabError(f"ab_test: {place} has counts that are not whole numbers ({shown}); give people, not shares")
     if r.get("successes", 0) > r["n"]: raise CrmlabError(f"ab_test: {place} has {r['successes']:g} successes of n={r['n']:g} people; n must be the people, successes those of them who did it")
