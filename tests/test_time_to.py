@@ -71,8 +71,8 @@ def test_orders_of_a_shop(shop):
 
 
 def test_follow_up_ends_with_the_table_that_ends_first(shop):
-    assert followed_until(shop, None, {"orders"}) == int((START + pd.Timedelta(days=60)).timestamp()*10**6)
-    assert followed_until(shop, "2026-05-31", {"orders"}) > followed_until(shop, "2026-05-30", {"orders"})
+    assert followed_until(shop, None, {"orders"}, who="time_to") == int((START + pd.Timedelta(days=60)).timestamp()*10**6)
+    assert followed_until(shop, "2026-05-31", {"orders"}, who="time_to") > followed_until(shop, "2026-05-30", {"orders"}, who="time_to")
 
 
 def test_nobody_is_counted_who_could_not_reach_the_landmark():
