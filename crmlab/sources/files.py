@@ -1,4 +1,4 @@
-"""CSV in any of the encodings Japan writes, JSON lines, and what Python must walk itself: read once, in bounded memory, with every broken line named.
+"""CSV in any of the encodings Japan writes, and what Python must walk itself: read once, in bounded memory, with every broken line named.
 
 What lies between a file on disk and rows that an importer can translate? Encodings, byte order marks, repeated headers, broken lines, numbers in full-width digits. All of it is settled here, once, before an importer sees a row. A file may be larger than memory: it is read as a stream and laid down as Parquet in the spill folder, so that later passes are cheap. What this module does not know is what any column means."""
 
@@ -18,8 +18,7 @@ from ..tables.conform import PLACE, literal, quoted
 
 # %% auto #0
 __all__ = ['Reading', 'find_files', 'packed', 'refuse_no_text', 'utf8_copy', 'csv_header', 'Csv', 'open_csv', 'csv_lines',
-           'read_csv', 'read_ndjson', 'spooled', 'Spool', 'union', 'text_sql', 'number_sql', 'plain_number_sql',
-           'time_sql']
+           'read_csv', 'spooled', 'Spool', 'union', 'text_sql', 'number_sql', 'plain_number_sql', 'time_sql']
 
 # %% ../../nbs/sources/18_files.ipynb #44ce6f9e
 @dataclass(frozen=True)
@@ -215,32 +214,6 @@ def read_csv(
     rows, refused = csv_lines(csv, table=table)
     cells = ", ".join(f"nullif(trim({quoted(n)}), '') AS {quoted(n)}" for n in csv.names)
     return rows.project(f"{cells}, _file, _line"), refused
-
-# %% ../../nbs/sources/18_files.ipynb #a28e1812
-_LARGEST = 1 << 25   # bytes of one JSON line
-
-def _line_texts(source, numbers):
-    "The texts of some lines, by their number among those that are not blank."
-    wanted = set(numbers)
-    with open(source, encoding="utf-8", errors="replace") as f:
-        return {n: line.strip()[:2000] for n, line in enumerate((line for line in f if line.strip()), 1) if n in wanted} if wanted else {}
-
-def read_ndjson(
-    file,                       # path; .gz too
-    fields:dict,                # name → DuckDB type, such as dict(event="VARCHAR", properties="JSON")
-    *,
-    table:str="events",         # for the refused lines
-) -> tuple:                     # (relation of the fields with _file and _line, refused lines)
-    "JSON lines as columns; raises `CrmlabError` when the file is not UTF-8 or no line is an object."
-    source, columns = utf8_copy(file), ", ".join(f"{literal(k)}: {literal(v)}" for k,v in fields.items())
-    scan = f"read_json({literal(source)}, format='newline_delimited', columns={{{columns}}}, ignore_errors=true, maximum_object_size={_LARGEST})"
-    try: rows = spilled(connection().sql(f"SELECT * FROM {scan}"), numbered=True).project(f"* EXCLUDE (file_row_number), {literal(file)} AS _file, file_row_number + 1 AS _line")
-    except duckdb.Error as e: raise CrmlabError(f"{file}: not readable as JSON lines ({str(e).splitlines()[0]}); export one object a line") from e
-    nothing = " AND ".join(f"{quoted(k)} IS NULL" for k in fields)
-    lost = [n for (n,) in rows.filter(nothing).project("_line").order("_line").limit(_MOST_REFUSED).fetchall()]
-    texts = _line_texts(source, lost)
-    refused = [dict(table=table, file=str(file), line=n, reason="not a JSON object with the fields of this format", row=texts.get(n, "")) for n in lost]
-    return (rows.filter(f"NOT ({nothing})") if lost else rows), refused
 
 # %% ../../nbs/sources/18_files.ipynb #80c7f246
 _BATCH = 50_000

@@ -46,10 +46,10 @@ def _scan(file):
         raise CrmlabError(f"{file}: neither PostHog events (event, distinct_id, properties, timestamp) nor its heatmaps (x, y, type, current_url, timestamp); export one of these tables")
     return _shaped(rows), refused
 
-# %% ../../nbs/sources/22_posthog.ipynb #301bc600
-_OWN = """session_id current_url referrer viewport_width viewport_height pageview_id device_id device_type raw_user_agent useragent user_id is_identified anon_distinct_id event_type set
-feature_flag feature_flag_response prev_pageview_id prev_pageview_pathname prev_pageview_duration prev_pageview_last_scroll prev_pageview_max_scroll prev_pageview_max_content
-prev_pageview_max_content_percentage""".split()
+# %% ../../nbs/sources/22_posthog.ipynb #4ef84bff
+_OWN = "session_id current_url referrer viewport_width viewport_height pageview_id device_id device_type raw_user_agent useragent user_id is_identified anon_distinct_id".split()
+_LEFT = ("last_scroll", "max_scroll", "max_content", "max_content_percentage", "duration")   # of the page view before
+_SELDOM = ["event_type", "set", "feature_flag", "feature_flag_response", "prev_pageview_id", "prev_pageview_pathname", *(f"prev_pageview_{c}" for c in _LEFT)]   # only PostHog's own events have them
 _SHOP = ("product_id", "sku", "category", "currency", "total", "revenue", "value", "price")
 _NOISE = """pathname host referring_domain screen_width screen_height browser browser_version browser_language browser_language_prefix os os_version device lib lib_version insert_id time
 timezone timezone_offset window_id config_defaults session_entry_url session_entry_host session_entry_pathname session_entry_referrer session_entry_referring_domain set_once
@@ -57,7 +57,7 @@ active_feature_flags feature_flag_payloads ip process_person_profile lib_rate_li
 prev_pageview_last_scroll_percentage prev_pageview_max_scroll_percentage prev_pageview_last_content prev_pageview_last_content_percentage geoip_disable heatmap_data
 geoip_city_name geoip_country_name geoip_country_code geoip_continent_name geoip_continent_code geoip_postal_code geoip_latitude geoip_longitude geoip_accuracy_radius
 geoip_time_zone geoip_subdivision_1_code geoip_subdivision_1_name geoip_subdivision_2_code geoip_subdivision_2_name""".split()
-_DROPPED = [f"${n}" for n in (*_OWN, *_NOISE)] + ["token", "distinct_id", "product_id", "sku", "category", "currency"]
+_DROPPED = [f"${n}" for n in (*_OWN, *_SELDOM, *_NOISE)] + ["token", "distinct_id", "product_id", "sku", "category", "currency"]
 
 def _own(name): return f'p."${name}"'
 
@@ -66,7 +66,7 @@ def _user():
     renamed = f"{_own('device_id')} IS NULL OR distinct_id <> {_own('device_id')}"
     return f"CASE WHEN event IS NOT NULL THEN COALESCE({_own('user_id')}, CASE WHEN event = '$identify' OR {_own('is_identified')} = 'true' OR {renamed} THEN distinct_id END) END"
 
-# %% ../../nbs/sources/22_posthog.ipynb #9234a8cc
+# %% ../../nbs/sources/22_posthog.ipynb #3a2111f9
 _NAMES = {"$pageview": "page_view", "$pageleave": "page_leave", "$identify": "identify", "$rageclick": "rageclick", "$dead_click": "deadclick", **TRACK_EVENTS}
 
 def _selector():
@@ -75,25 +75,32 @@ def _selector():
     ident, tag = f"regexp_extract({first}, 'attr_id=\"([^\"]+)\"', 1)", f"regexp_extract({first}, '^[^:;]+')"
     return f"CASE WHEN elements_chain <> '' THEN COALESCE('#' || nullif({ident}, ''), nullif({tag}, '')) END"
 
+_OF_POINT = ("timestamp", "x", "y", "scale_factor", "viewport_width", "viewport_height", "pointer_target_fixed", "target_fixed")
+
 def _columns():
     "SQL of what is kept of an event or a point."
     named = " ".join(f"WHEN {literal(k)} THEN {literal(v)}" for k, v in _NAMES.items())
     device = f"CASE lower({_own('device_type')}) WHEN 'desktop' THEN 'desktop' WHEN 'mobile' THEN 'mobile' WHEN 'tablet' THEN 'tablet' END"
-    left = [f"{numeric(_own('prev_pageview_' + c))} AS {c}" for c in ("last_scroll", "max_scroll", "max_content", "max_content_percentage", "duration")]
-    return f"""uuid, event AS call, CASE event {named} ELSE event END AS event, {moment('timestamp')} AS ts, timestamp, distinct_id, {person_columns(_user())},
+    return f"""uuid, event AS call, CASE event {named} ELSE event END AS event, {moment('timestamp')} AS ts, distinct_id, {person_columns(_user())},
         COALESCE({_own('device_id')}, {_own('anon_distinct_id')}, distinct_id) AS visitor_id, COALESCE({_own('session_id')}, session_id) AS session_id, {_own('pageview_id')} AS pageview_id,
         COALESCE({_own('current_url')}, current_url) AS _url, nullif({_own('referrer')}, '$direct') AS _referrer, COALESCE({_own('raw_user_agent')}, {_own('useragent')}) AS _user_agent, {device} AS device,
         {numeric(_own('viewport_width'))} AS viewport_w, {numeric(_own('viewport_height'))} AS viewport_h, {_selector()} AS selector, COALESCE(p.product_id, p.sku) AS item_id, p.category AS category,
-        {numeric('COALESCE(p.total, p.revenue, p.value, p.price)')} AS value, p.currency AS currency, props, {_own('event_type')} AS captured, {_own('feature_flag')} AS flag, {_own('feature_flag_response')} AS response,
-        {_own('set')} AS set_now, {_own('prev_pageview_id')} AS prev_id, {_own('prev_pageview_pathname')} AS prev_path, {', '.join(left)},
-        CASE WHEN {_user()} IS NOT NULL AND starts_with(ltrim(person_properties), '{{') THEN person_properties END AS person, starts_with(ltrim(properties), '{{') AS whole,
-        x, y, scale_factor, viewport_width, viewport_height, pointer_target_fixed, target_fixed, type"""
+        {numeric('COALESCE(p.total, p.revenue, p.value, p.price)')} AS value, p.currency AS currency, props, CASE WHEN starts_with(event, '$') OR contains(properties, '"$set"') THEN properties END AS seldom, CASE WHEN {_user()} IS NOT NULL AND starts_with(ltrim(person_properties), '{{') THEN person_properties END AS person, starts_with(ltrim(properties), '{{') AS whole,
+        type, CASE WHEN event IS NULL THEN CAST(to_json(struct_pack({', '.join(_OF_POINT)})) AS VARCHAR) END AS point"""
+
+# %% ../../nbs/sources/22_posthog.ipynb #22cacd25
+def _unpacked():
+    "SQL of what few rows have, which is laid down as one text: a column costs its place in every row."
+    said = {c: numeric(f's."$prev_pageview_{c}"') for c in _LEFT} | {name: f's."${n}"' for name, n in
+        dict(captured="event_type", set_now="set", flag="feature_flag", response="feature_flag_response", prev_id="prev_pageview_id", prev_path="prev_pageview_pathname").items()}
+    return ", ".join(["* EXCLUDE (s, q)", *(f"{sql} AS {name}" for name, sql in said.items()), *(f"q.{c} AS {c}" for c in _OF_POINT)])
 
 def _calls(file):
     "Events and points of a file, lines that are none."
     scan, refused = _scan(file)
     rest = f"CASE WHEN NOT starts_with(event, '$') THEN {without('properties', _DROPPED, fields_of(scan, 'properties'))} END"
-    rows, lost = lay_down(scan, f"*, {picked('properties', [*(f'${n}' for n in _OWN), *_SHOP])} AS p, {rest} AS props", _columns(), file=file)
+    laid, lost = lay_down(scan, f"*, {picked('properties', [*(f'${n}' for n in _OWN), *_SHOP])} AS p, {rest} AS props", _columns(), file=file)
+    rows = laid.project(f"* EXCLUDE (seldom, point), {picked('seldom', [f'${n}' for n in _SELDOM])} AS s, {picked('point', _OF_POINT)} AS q").project(_unpacked())
     if not rows.filter("call IS NOT NULL AND whole OR type IS NOT NULL AND _url IS NOT NULL").project("1").limit(1).fetchall():
         raise CrmlabError(f"{file}: no row of PostHog's events or heatmaps in it; export them as JSON lines or Parquet, the heatmaps also as CSV")
     return rows, refused + lost

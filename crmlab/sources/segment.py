@@ -25,34 +25,38 @@ def _when():
     ruled = f"TRY(make_timestamptz({parts['receivedAt']} - ({parts['sentAt']} - {parts['originalTimestamp']})))"
     return f"COALESCE({ruled}, {moment('COALESCE(timestamp, originalTimestamp, receivedAt)')})"
 
-# %% ../../nbs/sources/24_segment.ipynb #bd935f8f
+# %% ../../nbs/sources/24_segment.ipynb #390bcac1
 _FRAME = dict(type="VARCHAR", messageId="VARCHAR", anonymousId="VARCHAR", userId="VARCHAR", timestamp="VARCHAR", originalTimestamp="VARCHAR", sentAt="VARCHAR", receivedAt="VARCHAR",
               event="VARCHAR", context="STRUCT(page STRUCT(url VARCHAR, referrer VARCHAR), userAgent VARCHAR, campaign STRUCT(source VARCHAR, medium VARCHAR, name VARCHAR))",
               properties="JSON", traits="JSON")
-_FIELDS = ("url", "referrer", "product_id", "sku", "category", "currency", "total", "revenue", "subtotal", "value", "price", "tax", "shipping", "discount", "email",
+_FIELDS = ("product_id", "sku", "category", "currency", "total", "revenue", "subtotal", "value", "price", "tax", "shipping", "discount",
            "order_id", "products", "experiment_id", "experiment_name", "variation_id", "variation_name")
 _NAMES = " ".join(f"WHEN {literal(k)} THEN {literal(v)}" for k, v in TRACK_EVENTS.items())
 
-def _finite(text): return f"list_filter([{plain_number_sql(text)}], lambda n: isfinite(n))[1]"   # parsed once
+def _finite(text): return f"CASE WHEN {text} IS NOT NULL THEN list_filter([{plain_number_sql(text)}], lambda n: isfinite(n))[1] END"   # parsed once
+
+def _said(kind, sql): return f"CASE WHEN type = {literal(kind)} THEN {sql} END"
+
+_EMAIL = "COALESCE(traits->>'email', CASE WHEN contains(properties, '\"email\"') THEN properties->>'email' END)"   # looking for letters is cheaper than taking an object apart
+
+_RAW = f"""type, messageId, anonymousId, userId, {_when()} AS ts, event AS call, COALESCE({_said('page', "properties->>'url'")}, context.page.url) AS _url,
+    COALESCE({_said('page', "nullif(properties->>'referrer', '')")}, context.page.referrer) AS _referrer, context.userAgent AS _user_agent,
+    context.campaign.source AS source, context.campaign.medium AS medium, context.campaign.name AS campaign, {_said('identify', 'traits')} AS traits,
+    COALESCE({_said('page', without('properties', ('url', 'referrer', 'path', 'search')))}, {_said('track', without('properties'))}) AS props, {person_columns('userId', _EMAIL)}"""
 
 def _columns():
-    "SQL of what is kept of a call."
-    page, tracked, special = "type = 'page'", "type = 'track'", "type = 'track' AND (starts_with(event, 'Order ') OR event = 'Experiment Viewed')"
-    said = lambda sql: f"CASE WHEN {tracked} THEN {sql} END"
-    rest = f"CASE WHEN {page} THEN {without('properties', ('url', 'referrer', 'path', 'search'))} WHEN {tracked} THEN {without('properties')} END"
-    return f"""type, messageId, anonymousId, {person_columns('userId', "COALESCE(traits->>'email', p.email)")}, {_when()} AS ts, CASE WHEN type = 'identify' THEN traits END AS traits,
-        event AS call, CASE WHEN {page} THEN 'page_view' WHEN type = 'identify' THEN 'identify' ELSE CASE event {_NAMES} ELSE event END END AS event,
-        COALESCE(CASE WHEN {page} THEN p.url END, context.page.url) AS _url, COALESCE(CASE WHEN {page} THEN nullif(p.referrer, '') END, context.page.referrer) AS _referrer, context.userAgent AS _user_agent,
-        context.campaign.source AS source, context.campaign.medium AS medium, context.campaign.name AS campaign, {said('COALESCE(p.product_id, p.sku)')} AS item_id, {said('p.category')} AS category,
-        {said(_finite('COALESCE(p.total, p.revenue, p.value, p.price)'))} AS value, {said('p.currency')} AS currency, {rest} AS props, CASE WHEN {special} THEN p END AS p"""
+    "SQL of what is made of a call; a track call tells its fields in what is left of its properties."
+    value = _finite('COALESCE(p.total, p.revenue, p.value, p.price)')
+    return f"""* EXCLUDE (p, _file, _line), CASE WHEN type = 'page' THEN 'page_view' WHEN type = 'identify' THEN 'identify' ELSE CASE call {_NAMES} ELSE call END END AS event,
+        COALESCE(p.product_id, p.sku) AS item_id, p.category, {value} AS value, p.currency, p, _file, _line"""
 
-# %% ../../nbs/sources/24_segment.ipynb #2002eafd
+# %% ../../nbs/sources/24_segment.ipynb #d62139c4
 def _calls(file):
     "Calls of a file, lines that are none."
-    rows, refused = lay_down(scan_lines(file, _FRAME), f"*, {picked('properties', _FIELDS)} AS p", _columns(), file=file)
-    if not rows.filter("type IS NOT NULL AND (messageId IS NOT NULL OR anonymousId IS NOT NULL OR user_id IS NOT NULL)").project("1").limit(1).fetchall():
+    laid, refused = lay_down(scan_lines(file, _FRAME), _RAW, file=file)
+    if not laid.filter("type IS NOT NULL AND (messageId IS NOT NULL OR anonymousId IS NOT NULL OR userId IS NOT NULL)").project("1").limit(1).fetchall():
         raise CrmlabError(f"{file}: no Segment call (an object a line with type and messageId, anonymousId or userId); export the raw calls as JSON lines")
-    return rows, refused
+    return laid.project(f"*, {_said('track', picked('props', _FIELDS))} AS p").project(_columns()), refused
 
 # %% ../../nbs/sources/24_segment.ipynb #65be9f8b
 def _events(rows):
