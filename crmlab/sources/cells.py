@@ -295,7 +295,7 @@ def _over_lines(cells, cell, name):
     which = dict(first="arg_min", last="arg_max")[cell["lines"]]
     return _aggregate(cells, f"{which}({text_of(cells, _bare(cell), name)}, _line){_filter(cells, cell)}", name)
 
-# %% ../../nbs/sources/27_cells.ipynb #107d2412
+# %% ../../nbs/sources/27_cells.ipynb #16664c0c
 _PLAIN_TIME = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}([ T]\d{1,2}:\d{2}(:\d{2})?)?"
 
 def _moment(text, timezone):
@@ -318,6 +318,7 @@ def _formatted(cells, formats, text, name):
     moment = f"try_strptime({text}, [{formats}])"
     return moment if zoned else f"timezone({literal(cells.timezone)}, {moment})"
 
+# %% ../../nbs/sources/27_cells.ipynb #c7844f2a
 def _day(cells, text):
     "SQL of a local day (YYYY-MM-DD) or month (YYYY-MM)."
     month = rf"regexp_extract({text}, '^(\d{{4}})[-/.年](\d{{1,2}})月?$', ['y', 'm'])"
@@ -330,7 +331,6 @@ def _integer(cells, cell, name):
     whole = f"CASE WHEN {value} = trunc({value}) AND abs({value}) < 9e15 THEN CAST({value} AS BIGINT) ELSE TRY_CAST(CAST({value} AS VARCHAR) AS BIGINT) END"
     return whole, f"COALESCE({bad}, CASE WHEN {whole} IS NULL THEN CAST({value} AS VARCHAR) END)"
 
-# %% ../../nbs/sources/27_cells.ipynb #836b4a07
 def with_numbers(
     rows:duckdb.DuckDBPyRelation,  # lines
     numbers:dict,                  # SQL of a text → name of the column for its number
