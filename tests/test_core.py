@@ -104,6 +104,8 @@ def test_numbers_read_as_a_client_expects():
     assert show(1234567, "JPY", "ja") == "1,234,567円"
     assert show(float("nan"), "share", "ja") == "–"
     assert show_interval(.31, .27, .35, "share", "ja") == "31.0%(95%信頼区間 27.0%〜35.0%)"
+    assert show_interval(-.2, -.486, .00004, "share", "en", signed=True).endswith("−48.6 pt to +0.004 pt)")   # an end never loses its side of 0
+    assert show_interval(-900., -1800., -.3, "JPY", "ja", signed=True).count("−0.3") == 1
 
 
 @pytest.mark.parametrize("text", ["30", "m", "1.5h", "-1d", "", "30 minutes", None])
