@@ -11,6 +11,7 @@ import pytest
 
 import crmlab as cl
 from crmlab.core import CrmlabError
+from crmlab.intervals import ratio_interval
 from crmlab.sources.scenarios import read_scenario, scenario_names
 from crmlab.sources.simulate import simulate
 from crmlab.sources.truth import draw_counts, shipped_counts
@@ -130,6 +131,56 @@ def test_the_error_of_the_truth_is_small(world):
     assert len(known) > 30 and share.max() < .1
 
 
+SHOPS = [("bronze_royal", 2300, 3), ("f2_followup", 1000, 1), ("rank_up_bar", 1000, 1), ("mix_only", 2000, 0), ("visits_only", 1000, 0), ("null", 300, 0), ("rarely_logged_in", 2000, 1)]
+
+
+@pytest.mark.parametrize("scenario, users, seed", SHOPS, ids=[s[0] for s in SHOPS])
+def test_every_behaviour_has_its_truth(world, scenario, users, seed):
+    shop = world(scenario, users, seed)
+    known = shop.truth.to_pandas()
+    listed = set(cl.behaviours(shop.tag("rank"), by="rank").to_pandas().behaviour)
+    for kind in ("behaviour", "adjusted"):
+        own = known[(known.kind == kind) & (known.a == "Bronze") & (known.b == "Royal")]
+        assert len(listed) > 60 and listed <= set(own.key) and not own.duplicated("key").any(), (kind, listed - set(own.key))
+
+
+def levels(shop):
+    "Every behaviour of every rank, and of all, with its standard error and its truth."
+    parts = [cl.behaviours(shop.tag("rank"), by="rank", strata=()).to_pandas(), cl.behaviours(shop, by=None, strata=()).to_pandas()]
+    parts[1] = parts[1].assign(segment="(all)", segment_2="(all)")
+    f = pd.concat(parts, ignore_index=True)
+    f = f[(f.segment == f.segment_2) & f.segment.isin([*RANKS, "(all)"])].reset_index(drop=True)
+    est, lo, hi, _ = ratio_interval(f.y, f.x, f.yy, f.xy, f.xx, f.n, prob=.95)
+    truth = shop.truth.to_pandas().query("kind == 'behaviour' and a != a").rename(columns=dict(key="behaviour", se="truth_se"))
+    return f[["behaviour", "segment", "n"]].assign(est=est, se=(hi - lo)/3.92).merge(truth[["behaviour", "segment", "value", "truth_se"]], on=["behaviour", "segment"])
+
+
+def test_levels_of_every_behaviour_scatter_round_their_truth(world):
+    "Three shops of 4,000: standardised errors have a root mean square of 1, and no behaviour is off on average."
+    f = pd.concat([levels(world(users=4000, seed=seed)) for seed in range(20, 23)])
+    sure = ~(f.se > 1e-9)   # what nobody does, or everybody, has no interval
+    assert np.allclose(f.est[sure], f.value[sure], atol=1e-9) and {"night", "checkout_abandon"} <= set(f.behaviour[sure])
+    z = ((f.est - f.value)/f.se)[~sure]
+    assert f.behaviour.nunique() > 70 and .85 < np.sqrt((z**2).mean()) < 1.15 and abs(z.mean()) < .25
+    ranked = z[f.segment[~sure] != "(all)"]
+    off = ranked.groupby(f.behaviour[~sure]).agg(["mean", "size"])
+    assert (off["mean"].abs()*off["size"]**.5).max() < 4.2, off.sort_values("mean")
+    at_20000 = (f.truth_se/(f.se/5**.5))[~sure]   # errors shrink with the root of the members
+    assert at_20000.max() < .3 and at_20000.median() < .1, at_20000.describe()
+
+
+EQUAL = [s for s in SHOPS if s[0] in ("bronze_royal", "mix_only", "visits_only", "null")]
+
+
+@pytest.mark.parametrize("scenario, users, seed", EQUAL, ids=[s[0] for s in EQUAL])
+def test_what_is_equal_by_construction_is_never_contradicted(world, scenario, users, seed):
+    shop = world(scenario, users, seed)
+    for adjust, kind in (((), "behaviour"), (("device", "source"), "adjusted")):
+        f = joined(cl.contrast(cl.behaviours(shop.tag("rank"), by="rank"), a="Bronze", b="Royal", adjust=adjust).frame, shop.truth.to_pandas(), kind)
+        f = f[f.is_null.astype(bool) & f.raw_lo.notna()]
+        assert (f.truth == 0).all() and (f.raw.abs() <= 4.2*(f.raw_hi - f.raw_lo)/3.92 + 1e-9).all(), f[["behaviour", "raw", "raw_lo", "raw_hi"]]
+
+
 def test_planted_gap_is_flagged_and_what_is_equal_is_not(world):
     shop = world(users=2300, seed=3)
     found = joined(cl.contrast(cl.behaviours(shop.tag("rank"), by="rank"), a="Bronze", b="Royal").frame, shop.truth.to_pandas(), "adjusted")
@@ -189,7 +240,8 @@ def test_visits_only_differs_in_visits_only(world):
     visits = cl.sessionize(shops[0].tag("rank")).to_pandas().groupby("rank").agg(n=("visit_no", "size"), users=("user_id", "nunique"))
     assert (visits.n/visits.users)["Royal"] > 1.4*(visits.n/visits.users)["Bronze"]
     assert sum(flags(s, but=["revisit"]) > 0 for s in shops) <= 1   # who comes more often comes back sooner: that difference is true
-    assert shops[0].truth.to_pandas().query("kind == 'behaviour' and a == 'Bronze'").is_null.all()
+    truth = shops[0].truth.to_pandas().query("kind == 'behaviour' and a == 'Bronze'")
+    assert set(truth.key[~truth.is_null.astype(bool)]) == {"revisit"} and truth.query("key == 'revisit' and b == 'Royal'").value.iloc[0] < -1
 
 
 # --- who rarely logs in
@@ -277,6 +329,9 @@ def test_second_orders_as_the_truth_says(world):
 
 # --- the shipped part
 
+def n_of(counts): return counts["visits"].sum()
+
+
 @pytest.mark.parametrize("name", ["bronze_royal", "visits_only"])
 def test_the_shipped_part_of_the_truth_is_that_of_this_model(name):
     scenario = read_scenario(name)
@@ -285,6 +340,8 @@ def test_the_shipped_part_of_the_truth_is_that_of_this_model(name):
     share = [c["visits"].sum(0)/c["visits"].sum() for c in (shipped, fresh)]
     n = fresh["visits"].sum()
     assert (np.abs(share[0] - share[1]) < 6*np.sqrt(share[0]/n) + 2/n).all()
+    moments, paid, days = ([f(c) for c in (shipped, fresh)] for f in (lambda c: c["starts"].sum((0, 1, 2))/n_of(c), lambda c: c["paid"].sum()/c["visits"][:, :, :, 1].sum(), lambda c: c["returns"].sum((0, 2, 3))[0]/c["returns"].sum((0, 2, 3))[1]))
+    assert np.abs(moments[0] - moments[1]).max() < .01 and abs(paid[1]/paid[0] - 1) < .03 and abs(days[1]/days[0] - 1) < .03
     for key, v in fresh["kpi"].items():
         y, x = v.sum(0)
         big, all_ = shipped["kpi"][key].sum(0)
