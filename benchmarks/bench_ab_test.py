@@ -3,8 +3,9 @@
 Revenue worlds: 3 % of visitors buy (3.3 % in the arm, so that the true lift is a tenth), amounts are lognormal, gamma or two
 prices; 900 or 150 expected buyers in the control. Two blocks of seeds per setting: 0 … n−1, and as many after them, which
 nobody looked at while the method was chosen. Beside the studentised bootstrap of the package stand the normal and, in the second
-block, the plain Bayesian bootstrap.
-Usage beside `run.py`: python benchmarks/bench_ab_test.py [worlds per block] [setting …]
+block, the plain Bayesian bootstrap. Last, null tests looked at every day from day 14 to day 30 with `ab_test` as it stands, two
+and three arms: how often any arm is chosen on any day.
+Usage beside `run.py`: python benchmarks/bench_ab_test.py [worlds per block] [setting … or daily]
 """
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ import pandas as pd
 from crmlab.core import settings
 from crmlab.infer.effects import Asked, TestPrior, Told, effect_rows
 from crmlab.infer.experiment import ab_test
+from crmlab.infer.looks import rate_chances
 from crmlab.infer.means import bootstrap_draws, draws_of, normal_draws, tail_of
 from crmlab.infer.samples import sample_of
 from crmlab.sources.datasets import load
@@ -26,6 +28,9 @@ from crmlab.sources.datasets import load
 RATE, LIFT, DRAWS = .03, .1, 500
 AMOUNTS = dict(lognormal_1=("lognormal", 1.), lognormal_1_5=("lognormal", 1.5), lognormal_2=("lognormal", 2.), gamma_0_5=("gamma", .5), two_prices=("two", .05))
 SETTINGS = {f"{name}_{buyers}": (*amount, buyers, 1) for buyers in (900, 150) for name, amount in AMOUNTS.items()} | {"lognormal_1_5_300_to_900": ("lognormal", 1.5, 300, 3)}
+
+FIRST, NEAR = 14, .94                                           # day of the first look; a chance below every limit
+DAILY = [(200, .05), (30, .01), (15, .3), (400, .03)]           # people per arm and day, share who do it
 
 
 def spent(rng, kind: str, shape: float, visitors: int, rate: float):
@@ -87,6 +92,29 @@ def false_choices(worlds: int) -> dict:
     return found
 
 
+def looked_at_daily(rng, arms: int, people: int, rate: float) -> tuple[bool, bool]:
+    "One null test: whether `ab_test` chooses any arm on any day, with its default and with `choose_at=.95`."
+    n, done = np.cumsum(np.full((30, arms), people), axis=0), rng.binomial(people, rate, (30, arms)).cumsum(0)
+    chance, chosen = rate_chances(done[:, 1:], n[:, 1:], done[:, :1], n[:, :1], thresholds=[NEAR]), [False, False]
+    for day in FIRST + np.flatnonzero((chance[FIRST - 1:] > NEAR).any(1)):   # on other days no limit can be reached
+        sums = pd.DataFrame(dict(arm=list("ABC"[:arms]), n=n[day - 1], successes=done[day - 1]))
+        for k, choose_at in enumerate((None, .95)):
+            if not chosen[k]: chosen[k] = ab_test(sums, arm="arm", metric="m", control="A", days=int(day), choose_at=choose_at).decision.decision[0] == "choose"
+        if all(chosen): break
+    return tuple(chosen)
+
+
+def daily(tests: int) -> list[dict]:
+    "Shares of null tests in which any arm is chosen, per arms and shop."
+    rows = []
+    for arms in (2, 3):
+        for people, rate in DAILY:
+            found = np.mean([looked_at_daily(np.random.default_rng([seed, arms, people]), arms, people, rate) for seed in range(tests)], axis=0)
+            rows.append(dict(arms=arms, people_a_day=people, rate=rate, tests=tests, chosen=round(float(found[0]), 4), chosen_at_95=round(float(found[1]), 4)))
+            print(rows[-1], flush=True)
+    return rows
+
+
 def timed(f, rounds: int = 5) -> float:
     "Median processor seconds."
     took = []
@@ -138,10 +166,11 @@ def growthbook_cases(cases: dict):
 
 def measure(worlds: int = 2000) -> dict:
     "All figures."
-    return dict(speed=speed(), published=published(), revenue=revenue(worlds), false_choices=false_choices(worlds//8))
+    return dict(speed=speed(), published=published(), revenue=revenue(worlds), false_choices=false_choices(worlds//8), daily=daily(worlds))
 
 
 if __name__ == "__main__":
     import run
-    if sys.argv[2:]: revenue(int(sys.argv[1]), sys.argv[2:])   # a look at some settings
+    if sys.argv[2:] == ["daily"]: run.keep("ab_test", json.loads((run.RESULTS/"ab_test.json").read_text(encoding="utf-8"))["result"] | dict(daily=daily(int(sys.argv[1]))))
+    elif sys.argv[2:]: revenue(int(sys.argv[1]), sys.argv[2:])   # a look at some settings
     else: run.keep("ab_test", measure(int(sys.argv[1]) if len(sys.argv) > 1 else 2000))

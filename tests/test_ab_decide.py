@@ -7,6 +7,9 @@ import polars as pl
 import pytest
 
 import crmlab as cl
+from crmlab.core import word
+from crmlab.infer.decide import daily_choose_at
+from crmlab.infer.experiment import value_text
 
 ASKED = dict(arm="arm", control="A")
 
@@ -65,12 +68,66 @@ def test_more_people_at_the_projection_settle_it():
 
 
 def test_three_arms_and_segments_share_the_error():
-    assert counts((500, 5000), (556, 5000)).decision.decision[0] == "choose"
-    three = counts((500, 5000), (556, 5000), (500, 5000), (505, 5000))
-    assert np.isclose(three.decision.limit[0], 1 - .05/3)
+    assert counts((500, 5000), (556, 5000), choose_at=.95).decision.decision[0] == "choose"
+    three = counts((500, 5000), (556, 5000), (500, 5000), (505, 5000), choose_at=.95)
+    assert np.isclose(three.decision.limit[0], 1 - .05/3) and three.decision.decision[0] == "running"
     frame = pd.DataFrame([dict(arm=a, rank=r, successes=s, n=5000) for r in ("Bronze", "Royal") for a, s in (("A", 500), ("B", 556 if r == "Royal" else 501))])
-    by = cl.ab_test(frame, metric="purchase", by="rank", **ASKED)
+    by = cl.ab_test(frame, metric="purchase", by="rank", choose_at=.95, **ASKED)
     assert np.allclose(by.decision.limit, .975) and (by.decision.decision == "running").all() and "Royal" in by.text("en")
+
+
+@pytest.mark.parametrize("days, last", [(None, 30), (20, 30), (30, 30), (45, 45), (89.5, 90)])
+def test_without_a_word_the_limit_is_that_for_daily_looks(days, last):
+    two, three = counts((500, 5000), (530, 5000), days=days), counts((500, 5000), (530, 5000), (505, 5000), days=days)
+    left = 1 - cl.stop_threshold(days=last)
+    assert two.decision.limit[0] == pytest.approx(1 - left, abs=1e-5) and three.decision.limit[0] == pytest.approx(1 - left/2, abs=1e-5)
+    assert three.decision.limit[0] == pytest.approx(cl.stop_threshold(days=last, arms=3), abs=2.5e-4)
+    assert two.meta["looks_until"] == last and two.meta["choose_at"] == dict(purchase=two.decision.limit[0]) and two.meta["arguments"]["choose_at"] is None
+    assert f"every day from day 14 to day {last}" in two.text("en") and f"14日目から{last}日目まで" in two.text("ja")
+    once = counts((500, 5000), (530, 5000), days=days, choose_at=.95)
+    assert once.meta["looks_until"] is None and "every day" not in once.text("en") and once.decision.limit[0] == .95
+
+
+def test_segments_share_what_daily_looks_leave():
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame([dict(arm=a, rank=f"r{k}", successes=rng.binomial(5000, .1), n=5000) for k in range(8) for a in "AB"])
+    by = cl.ab_test(frame, metric="purchase", by="rank", **ASKED)
+    assert np.allclose(by.decision.limit, 1 - (1 - daily_choose_at(30, 8))/8) and 8*(1 - by.decision.limit[0]) == pytest.approx(8*(1 - cl.stop_threshold(alpha=.05/8)), rel=.02)
+
+
+@pytest.mark.parametrize("arms", [2, 3])
+def test_looked_at_daily_hardly_any_null_test_chooses(arms):
+    rng, chosen, tests = np.random.default_rng([7, arms]), 0, 150
+    for _ in range(tests):
+        n, done = 200*np.arange(1, 31), rng.binomial(200, .05, (30, arms)).cumsum(0)
+        leading = (done[:, 1:].max(1) - done[:, 0])/np.sqrt(2*n*.05*.95) > 1.8   # elsewhere no limit is near
+        chosen += any(counts(*((s, n[d]) for s in done[d]), days=d + 1).decision.decision[0] == "choose" for d in range(13, 30) if leading[d])
+    assert chosen/tests < .05 + .046   # 99 % of such counts
+
+
+def test_no_line_of_a_test_contradicts_another():
+    open_still = counts((150, 3000), (186, 3000), days=15)
+    row = open_still.frame.iloc[1]
+    assert answer(open_still) == ("running", "unclear") and row.diff_lo > 0 and .975 < row.p_better < open_still.decision.limit[0]
+    assert "can be claimed" not in open_still.text("en") and "excludes no difference, but the limit for daily looks (98.32%) is not reached" in open_still.text("en")
+    assert "差があると" not in open_still.text("ja") and "毎日の確認を見込んだ採用の基準(98.32%)" in open_still.text("ja")
+    assert "looked at daily until then" in open_still.text("en") and "毎日確認してもかまいません" in open_still.text("ja")
+
+
+def test_no_bound_is_rounded_to_the_other_side_of_0():
+    assert [value_text(v, "share", "en", signed=True) for v in (-.00028, .00028, -.0000012)] == ["−0.03 pt", "+0.03 pt", "−0.0001 pt"]
+    assert [value_text(v, "amount", "en", signed=True, scale=400) for v in (-.03, .2, -12.)] == ["−0.03", "+0.2", "−12"]
+    test = counts((150, 3000), (184, 3000))
+    assert test.frame.diff_lo[1] < 0 and "+0.0 pt" not in test.text("en") and "−0.0 pt" not in test.text("en")
+
+
+def test_the_chance_told_is_that_of_being_better():
+    import matplotlib
+    matplotlib.use("agg")
+    exits = counts((650, 5000), (560, 5000), better="low")
+    assert exits.frame.p_better[1] < .01 and answer(exits) == ("choose", "sure")
+    told = [t.get_text() for t in exits.plot().texts]
+    assert any(t.startswith("99.") for t in told) and word("experiment.chance", "en") == "P(better)"
 
 
 def test_of_two_good_arms_the_better_one_is_chosen():
@@ -110,7 +167,7 @@ def test_the_first_metric_decides():
 
 
 def test_a_one_sided_claim_says_why_its_interval_may_contain_0():
-    test = counts((500, 5000), (552, 5000))
+    test = counts((500, 5000), (552, 5000), choose_at=.95)
     row = test.frame.iloc[1]
     assert row.p_better > .95 and row.diff_lo < 0 < row.diff_hi
     assert "片側" in test.text("ja") and "looks at both sides" in test.text("en")
@@ -143,7 +200,7 @@ ODD = dict(
     kind=[None, "x", 3, ["rate"], {"nope": "rate"}, "p0", "p100", "quantile", "ratio", "hurdle", True], denominator=["", 3, ["minutes"], {"nope": "minutes"}, "nope", "bought", "text"],
     covariate=["", 3, [], [None], "nope", "text", "zero", "arm", "bought", ["minutes", "minutes"]], rope=["5%", None, True, -1, float("nan"), float("inf"), [1], {"nope": 1}, 5],
     prior=[1, "flat", (1,), (1, 0), (1, "a"), (1, 1, 1), (True, 1), (float("inf"), 1), pd.DataFrame(), pd.DataFrame(dict(n=[1, 2], successes=[0, 1])), pd.DataFrame(dict(n=[1, 2, 3], successes=[2, 2, 2])), pd.DataFrame(dict(effect=[1, 2, 3], se=[0, 1, 1]))],
-    prob=[95, 0, 1, "x", True, float("nan")], choose_at=[95, 1, .4, "x", None, True, float("nan")], days=[-1, "x", True, float("nan"), float("inf")], seed=[-1, "x", 1.5, True], quantile=["x", True],
+    prob=[95, 0, 1, "x", True, float("nan")], choose_at=[95, 1, .4, "x", True, float("nan")], days=[-1, "x", True, float("nan"), float("inf")], seed=[-1, "x", 1.5, True], quantile=["x", True],
     guardrails=[3, "", [3], "nope", "bought", {"minutes": "2%"}, {"minutes": -1}, {"minutes": True}, {"minutes": 2}], better=["up", 3, True, ["low"], {"nope": "low"}, {"bought": None}],
     expected_ratio=[{}, {"A": 1}, {"A": 1, "B": 0}, {"A": "1", "B": 1}, {"A": float("nan"), "B": 1}, "x", [1, 1]])
 

@@ -15,7 +15,7 @@ from crmlab.infer.experiment import metric_name
 from crmlab.deliver.further import lasting_section, next_section, open_segments, ranking_section, rehearsed_cover, trust_section
 from crmlab.deliver.parts import speak
 from crmlab.deliver.personal import personal_gain, personal_section, rules_text
-from crmlab.deliver.trials import Trial, one_sided, trial_arms, trial_decision, trial_effects, trial_of, trial_priors, trial_segments, trial_split, trial_terms, trial_test
+from crmlab.deliver.trials import Trial, explained, trial_arms, trial_decision, trial_effects, trial_of, trial_priors, trial_segments, trial_split, trial_terms, trial_test
 
 
 @pytest.fixture(autouse=True)
@@ -55,11 +55,29 @@ def test_the_decision_stands_first_in_both_languages(rows, days, decision):
 
 
 def test_a_claim_beside_an_interval_that_holds_0_is_explained():
-    trial, test = made(frame=counts(("A", 2000, 200), ("B", 2000, 234)))
-    assert one_sided(test) and test.frame.diff_lo[1] < 0
+    trial, test = made(frame=counts(("A", 2000, 200), ("B", 2000, 234)), choose_at=.95)
+    assert explained(test) and test.frame.diff_lo[1] < 0
     for parts in (trial_decision(test), trial_effects(test)): assert word("experiment.one_sided", prob="95") in html(parts)
     clear = made(frame=counts(("A", 2000, 200), ("B", 2000, 300)))[1]
     assert word("experiment.one_sided", prob="95") not in html((*trial_decision(clear), *trial_effects(clear)))
+
+
+def test_headline_lines_and_table_never_say_different_things():
+    speak("en")
+    trial, test = made(frame=counts(("A", 3000, 150), ("B", 3000, 186)), days=15.)
+    box = html(trial_decision(test))
+    claimed = word("certainty.certain", "en")
+    assert test.decision.decision[0] == "running" and f"; {claimed}." not in box and "the limit for daily looks (98.32%) is not reached" in box
+    assert f"<td>{claimed}" not in html(trial_arms(test)) and f'class="text">{claimed}' not in html(trial_arms(test)) and "98.32% or more" in box
+    once = made(frame=counts(("A", 3000, 150), ("B", 3000, 186)), days=15., choose_at=.95)[1]
+    assert once.decision.decision[0] == "choose" and f"; {claimed}." in html(trial_decision(once))
+
+
+def test_less_is_better_shows_the_chance_of_being_better():
+    speak("en")
+    trial, test = made(frame=counts(("A", 5000, 650), ("B", 5000, 560)), better="low")
+    table = html(trial_arms(test)) + html(trial_priors(test))
+    assert test.frame.p_better[1] < .01 and "P(better)" in table and "P(higher)" not in table and "99." in table
 
 
 def test_segments_of_numbers_stand_with_their_column_everywhere():

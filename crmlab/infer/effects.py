@@ -78,27 +78,33 @@ def rate_rows(
         rows.append(row)
     return rows
 
-# %% ../../nbs/infer/40g_effects.ipynb #ea6c7a0e
+# %% ../../nbs/infer/40g_effects.ipynb #3685ebe8
 class Known(NamedTuple):
     "One arm: its estimate and posterior draws."
     n:int
     est:float
     draws:np.ndarray|None=None   # None when too little is known
     note:str=""
+    modelled:bool=False          # by a distribution: every estimate is the median of draws, as interval and probability are
+
+    def value(self) -> float: return float(np.median(self.draws)) if self.modelled else self.est
 
 def _draws_against(arm, control, asked):
     "Difference, lift and probabilities of one arm against the control."
     diff, found = arm.draws - control.draws, dict(note="")
     if np.ptp(diff) == 0 and diff[0] == 0: return dict(diff=arm.est - control.est, note=word("experiment.note.same"))
-    found |= dict(zip(("diff", "diff_lo", "diff_hi"), _around(arm.est - control.est, *np.quantile(diff, asked.tails))))
+    centre = (lambda draws, seen: float(np.median(draws))) if arm.modelled else (lambda draws, seen: seen)
+    found |= dict(zip(("diff", "diff_lo", "diff_hi"), _around(centre(diff, arm.est - control.est), *np.quantile(diff, asked.tails))))
     above = control.draws > 0
-    if above.mean() > .999 and control.est > 0: found |= dict(zip(("lift", "lift_lo", "lift_hi"), _around(arm.est/control.est - 1, *np.quantile(arm.draws[above]/control.draws[above] - 1, asked.tails))))
+    if above.mean() > .999 and control.est > 0:
+        lift = arm.draws[above]/control.draws[above] - 1
+        found |= dict(zip(("lift", "lift_lo", "lift_hi"), _around(centre(lift, arm.est/control.est - 1), *np.quantile(lift, asked.tails))))
     else: found |= dict(note=word("experiment.note.no_lift"))
     worst = (arm.draws > (1 - asked.tolerated)*control.draws).mean() if asked.high else (arm.draws < (1 + asked.tolerated)*control.draws).mean()
     ties = .5*(diff == 0).mean()   # only quantiles of round amounts have any
     return found | dict(p_better=(diff > 0).mean() + ties, p_equal=(abs(diff) <= asked.rope).mean() if asked.rope else np.nan, p_holds=worst if "lift" in found and asked.tolerated == asked.tolerated else np.nan)
 
-# %% ../../nbs/infer/40g_effects.ipynb #899dd279
+# %% ../../nbs/infer/40g_effects.ipynb #ef84161e
 def draw_rows(
     known:dict,       # arm → `Known`; None for an arm without people
     asked:Asked,      # control, width, rope, direction
@@ -111,19 +117,21 @@ def draw_rows(
     for arm, k in known.items():
         if k is None: rows.append(dict(arm=arm, n=0, note=word("experiment.note.nobody"))); continue
         row, notes = dict(arm=arm, n=k.n, est=k.est), [k.note]
-        if arm in drawn: row |= dict(zip(("est", "lo", "hi"), _around(k.est, *np.quantile(k.draws, asked.tails))))
+        if arm in drawn: row |= dict(zip(("est", "lo", "hi"), _around(k.value(), *np.quantile(k.draws, asked.tails))))
         if arm in drawn and len(drawn) > 1:
             place = list(drawn).index(arm)
             row |= dict(p_best=(top[place]/top.sum(0)).mean(), loss=(table.max(0) - table[place]).mean())
         if control is None: notes.append(word("experiment.note.no_control"))
         elif arm != asked.control:
-            effect = _draws_against(k, control, asked) if arm in drawn and asked.control in drawn else dict(diff=k.est - control.est)
+            effect = _draws_against(k, control, asked) if arm in drawn and asked.control in drawn else {} if k.modelled or control.modelled else dict(diff=k.est - control.est)
             notes.append(effect.pop("note", ""))
             row |= effect
         rows.append(row | dict(note=" ".join(filter(None, notes))))
     return rows
 
-# %% ../../nbs/infer/40g_effects.ipynb #1aea562b
+# %% ../../nbs/infer/40g_effects.ipynb #c657a4af
+def _few_digits(value): return f"{value:,.{int(np.clip(2 - np.floor(np.log10(max(abs(value), 1e-12))), 0, 6))}f}"
+
 def known_of(
     sample:Sample|None,  # of one arm
     kind:str,            # rate (of rows), mean, revenue, ratio, hurdle or quantile
@@ -142,7 +150,7 @@ def known_of(
     if kind != "quantile" and not sample.se > 0: return Known(sample.n, est, None, word("experiment.note.constant"))
     if kind != "quantile" and sample.y is not None and sample.count[sample.y != 0].sum() < fewest: return Known(sample.n, est, None, word("experiment.note.few_buyers", n=fewest))
     if kind == "quantile": return Known(sample.n, est, quantile_draws(sample, q, rng=rng))
-    if kind == "hurdle": return Known(sample.n, est, hurdle_draws(sample, rng=rng, place=place))
+    if kind == "hurdle" and not plain: return Known(sample.n, est, hurdle_draws(sample, rng=rng, place=place), word("experiment.note.modelled", mean=_few_digits(est)), modelled=True)
     return Known(sample.n, est, (normal_draws if plain else draws_of)(sample, rng=rng))
 
 # %% ../../nbs/infer/40g_effects.ipynb #e9d97bdb
