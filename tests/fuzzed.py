@@ -15,8 +15,24 @@ def places(value, path=()):
     return [path]*bool(path) + [p for key, v in inside for p in places(v, (*path, key))]
 
 
+NO_LISTS = ["", " ", "serum", "¥1,000", '[{"product_id": "p", "price": 1}]', '{"a": 1}', "[", 5, True, {"a": "b"}, [None], ["serum"], [["a"]], ['{"a": 1}'], [{"a": ["b"]}]]   # where a list or an object is expected
+
+
+def without_structure(rows):
+    "Each row once for every list and object in it, with something in its place that has another shape."
+    for row in rows:
+        shapes = {tuple("*" if isinstance(step, int) else step for step in path): path for path in places(row)}   # the elements of one list count once
+        for *way, last in shapes.values():
+            for value in NO_LISTS:
+                spoilt = spot = copy.deepcopy(row)
+                for step in way: spot = spot[step]
+                if not isinstance(spot[last], (dict, list)): break
+                spot[last] = value
+                yield spoilt
+
+
 def broken(rows, *, seed, n):
-    "`n` JSON lines, each a good row with one or two values that are wrong, gone, or far too large."
+    "`n` JSON lines, each a good row with one or two values that are wrong, gone, or far too large, and every list and object of the rows replaced by what is none."
     rng, lines = random.Random(seed), []
     for i in range(n):
         row = copy.deepcopy(rng.choice(rows))
@@ -28,6 +44,7 @@ def broken(rows, *, seed, n):
             if isinstance(spot, dict) and rng.random() < .1: spot.pop(last, None)
             else: spot[last] = "長"*3_500_000 if i == n//2 else rng.choice(NOT_VALUES)   # one of about ten megabytes
         lines.append(json.dumps(row, ensure_ascii=rng.random() < .5))
+    lines += [json.dumps(row, ensure_ascii=False) for row in without_structure(rows)]
     lines += ["", "null", "[]", "{", "5", '"x"', "{}", '{"a": 1}', "\x00\x01", "[" * 5000, json.dumps(rows[0])[:-5], '{"a":' * 3000 + "1" + "}" * 3000]
     rng.shuffle(lines)
     return "\n".join(lines).encode("utf-8", "surrogatepass") + b'\n{"a": "\xff\xfe"}\n'

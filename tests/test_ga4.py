@@ -150,3 +150,15 @@ def test_whatever_is_wrong_with_an_event_the_counts_add_up(tmp_path, seed):
     assert shop.counts["events"]["kept"] > 5 and shop.counts["events"]["rejected"] > 10
     props = shop.events.to_pandas().props.dropna()
     assert props.map(json.loads).map(type).eq(dict).all()
+
+
+def test_of_two_values_at_one_moment_the_last_told_counts_in_every_import(tmp_path):
+    told = [event("page_view", i, user=f"u{u}", rank=rank, since=START) for u in range(150) for i, rank in enumerate(["A", "B", "A"])]
+    told += [event("page_view", 9, user=f"u{u}", rank=rank, since=START + 5_000_000) for u in range(150) for rank in ("A", "C", "B")]
+    rows = []
+    for i in range(6):
+        shop = cl.import_data("ga4", write(tmp_path, told), into=tmp_path/f"shop{i}")
+        ranks = shop.attributes.to_pandas().query("attribute == 'rank'").sort_values(["user_id", "valid_from"])
+        rows.append(ranks[["user_id", "value", "valid_from"]].astype(str).values.tolist())
+    assert all(r == rows[0] for r in rows) and [r[1] for r in rows[0]] == ["A", "B"]*150
+    assert cl.import_data("ga4", tmp_path/"day.jsonl", into=tmp_path/"shop0").counts["attributes"]["kept"] == 0

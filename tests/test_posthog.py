@@ -190,3 +190,14 @@ def test_whatever_is_wrong_with_a_row_the_counts_add_up(tmp_path, seed):
     assert shop.counts["events"]["kept"] > 5 and shop.counts["events"]["rejected"] > 10
     events = shop.events.to_pandas()
     assert events[["x", "y", "scroll_y", "viewport_w"]].abs().max().max() < float("inf")
+
+
+def test_of_two_values_at_one_moment_the_last_told_counts_in_every_import(tmp_path):
+    told = [event("$pageview", second, user=f"u{u}", uuid=f"e{u}-{i}", rank=rank) for u in range(150) for i, (second, rank) in enumerate([(0, "A"), (5, "B"), (5, "A"), (9, "A"), (12, "A"), (12, "C"), (12, "B")])]
+    rows = []
+    for i in range(10):
+        shop = load(tmp_path, told, into=f"shop{i}")
+        ranks = shop.attributes.to_pandas().query("attribute == 'rank'").sort_values(["user_id", "valid_from"])
+        rows.append(ranks[["user_id", "value", "valid_from"]].astype(str).values.tolist())
+    assert all(r == rows[0] for r in rows) and [r[1] for r in rows[0]] == ["A", "B"]*150
+    assert load(tmp_path, told, into="shop0").counts["attributes"]["kept"] == 0

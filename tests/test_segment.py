@@ -170,3 +170,22 @@ def test_whatever_is_wrong_with_a_call_the_counts_add_up(tmp_path, seed):
     assert shop.counts["events"]["kept"] > 5 and shop.counts["events"]["rejected"] > 10
     orders = shop.orders.to_pandas()
     assert orders.revenue.notna().all() and orders.ts.dt.year.between(1970, 2100).all()
+
+
+def test_of_two_traits_at_one_moment_the_last_told_counts(tmp_path):
+    told = [call("identify", 20, user=f"u{u}", id=f"i{u}-{i}", traits=dict(rank=rank)) for u in range(150) for i, rank in enumerate(["A", "C", "B"])]
+    shop = load(tmp_path, [*DAY, *told])
+    ranks = shop.attributes.to_pandas().query("attribute == 'rank'")
+    assert set(ranks[ranks.user_id != "u1"].value) == {"B"} and len(ranks) == 150   # u1 told Royal on an earlier line
+    assert load(tmp_path, [*DAY, *told]).counts["attributes"]["kept"] == 0
+
+
+@pytest.mark.parametrize("products, lines, why", [("serum", 0, "products are no list"), ("¥1,000", 0, "products are no list"), ("", 0, None), (5, 0, "products are no list"), (dict(product_id="p"), 0, "products are no list"),
+                                                  (["serum"], 0, "no item_id (product)"), (json.dumps(LINES), 2, None)], ids=["text", "amount", "empty", "number", "object", "texts", "list as text"])
+def test_products_that_are_no_list_cost_their_lines_and_nothing_else(tmp_path, products, lines, why):
+    shop = load(tmp_path, [*DAY, order(90, "Order Completed", id="o2", total=10, products=products), order(95, "Order Refunded", id="x9", message="r1", products=products)])   # a refund of nothing known
+    orders, items = shop.orders.to_pandas().set_index("order_id"), shop.order_items.to_pandas()
+    assert orders.revenue.o2 == 10 and (items.order_id == "o2").sum() == lines
+    told = [json.loads(line) for f in (tmp_path/"shop").glob("_rejected/*") for line in f.read_text(encoding="utf-8").splitlines()]
+    assert [r["reason"] for r in told if r["table"] == "order_items" and r["line"] == len(DAY) + 1] == [why]*bool(why)
+    assert_adds_up(shop)

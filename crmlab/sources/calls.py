@@ -16,8 +16,8 @@ from .web import PERSONAL_TRAITS
 
 # %% auto #0
 __all__ = ['PERSONAL_FIELDS', 'scan_lines', 'scan_parquet', 'lay_down', 'numeric', 'unread', 'with_texts', 'moment', 'micros',
-           'picked', 'fields_of', 'without', 'person_columns', 'is_personal', 'trait_rows', 'changes', 'net_orders',
-           'equal_lines']
+           'picked', 'fields_of', 'without', 'person_columns', 'is_personal', 'trait_rows', 'last_told', 'changes',
+           'net_orders', 'equal_lines']
 
 # %% ../../nbs/sources/19b_calls.ipynb #f5cf7bd9
 _LARGEST, _MOST_REFUSED = 1 << 25, 100_000   # bytes of one line, refused lines that are kept
@@ -182,25 +182,37 @@ def trait_rows(
     return connection().sql(f"""SELECT user_id, _email, e.key AS attribute, e.value->>'$' AS value, valid_from, _file, _line FROM rows, json_each(rows.traits) AS e
         WHERE json_type(traits) = 'OBJECT' AND e.type NOT IN ('OBJECT', 'ARRAY') AND NOT {is_personal('e.key')} AND NOT starts_with(e.key, '$')""")
 
-# %% ../../nbs/sources/19b_calls.ipynb #953eabf1
+# %% ../../nbs/sources/19b_calls.ipynb #63d0120f
+_TOLD = "_file, _line, value"   # the order in which values of one moment were told; the value itself only parts an object that names a trait twice
+
+def last_told(
+    rows,    # relation as `trait_rows` gives it
+):           # the same columns
+    "One row per user, attribute and moment; rows without a moment all stay, to be refused one by one."
+    return connection().sql(f"""SELECT * FROM rows QUALIFY valid_from IS DISTINCT FROM lead(valid_from) OVER (PARTITION BY COALESCE(user_id, _email), attribute ORDER BY valid_from, {_TOLD})
+        OR NOT isfinite(valid_from) OR valid_from IS NULL""")
+
+# %% ../../nbs/sources/19b_calls.ipynb #ab6f254c
 def changes(
     rows,    # relation as `trait_rows` gives it
 ):           # the same columns
-    "Rows at which an attribute of a user changes."
-    return connection().sql("""SELECT * EXCLUDE (_nth, _before) FROM (SELECT *, row_number() OVER past AS _nth, lag(value) OVER past AS _before FROM rows
+    "Rows at which an attribute of a user changes; of several values at one moment the last counts."
+    told = last_told(rows)
+    return connection().sql("""SELECT * EXCLUDE (_nth, _before) FROM (SELECT *, row_number() OVER past AS _nth, lag(value) OVER past AS _before FROM told
         WINDOW past AS (PARTITION BY COALESCE(user_id, _email), attribute ORDER BY valid_from))
         WHERE _nth = 1 OR value IS DISTINCT FROM _before OR NOT isfinite(valid_from) OR valid_from IS NULL""")
 
-# %% ../../nbs/sources/19b_calls.ipynb #d95c7726
+# %% ../../nbs/sources/19b_calls.ipynb #90a6527f
+_ORDER = "(ts, _file, _line)"   # calls of one moment count in the order in which they stand
 _AMOUNTS = ", ".join(f"{c} := {c}" for c in ("goods", "discount", "tax", "shipping", "currency", "_lines", "_unread", "_file", "_line"))
 _MONEY = "round(goods + COALESCE(discount, 0), 4) AS gross, discount, tax, shipping"
 
 def _of_each_order(sales, refunds, cancels):
     "One row per order whose sale is known, with what was paid back."
     return connection().sql(f"""
-        WITH sold AS (SELECT order_id, arg_max(user_id, ts) AS user_id, arg_max(_email, ts) AS _email, min(ts) AS ts, arg_max(struct_pack({_AMOUNTS}), (ts, _line)) AS last
+        WITH sold AS (SELECT order_id, arg_max(user_id, {_ORDER}) AS user_id, arg_max(_email, {_ORDER}) AS _email, min(ts) AS ts, arg_max(struct_pack({_AMOUNTS}), {_ORDER}) AS last
                       FROM sales WHERE order_id IS NOT NULL AND isfinite(ts) GROUP BY order_id),
-        back AS (SELECT order_id, sum(amount) AS amount, bool_or(amount IS NULL) AS whole, max(ts) AS at, min(_unread) AS unread FROM (SELECT DISTINCT ON (order_id, id) * FROM refunds) GROUP BY order_id),
+        back AS (SELECT order_id, sum(amount) AS amount, bool_or(amount IS NULL) AS whole, max(ts) AS at, min(_unread) AS unread FROM (SELECT DISTINCT ON (order_id, id) * FROM refunds ORDER BY {_ORDER}) GROUP BY order_id),
         undone AS (SELECT order_id, min(ts) AS at FROM cancels GROUP BY order_id)
         SELECT sold.order_id, user_id, _email, sold.ts, unnest(last), back.amount, back.unread AS _back, COALESCE(whole, false) AS whole, undone.order_id IS NOT NULL AS off, COALESCE(undone.at, back.at) AS cancelled_at
         FROM sold LEFT JOIN back USING (order_id) LEFT JOIN undone USING (order_id)""")
@@ -211,13 +223,13 @@ def _netted(orders):
         CASE WHEN off OR whole THEN 0 WHEN goods IS NULL OR amount IS NULL THEN goods ELSE greatest(round(goods - amount, 4), 0) END AS revenue, {_MONEY},
         CASE WHEN whole THEN round(goods + COALESCE(shipping, 0), 4) ELSE amount END AS refund, currency, cancelled_at, _lines, COALESCE(_unread, _back) AS _unread, _file, _line FROM orders""")
 
-# %% ../../nbs/sources/19b_calls.ipynb #29b100a3
+# %% ../../nbs/sources/19b_calls.ipynb #c7a91d5e
 def _left_over(sales, refunds, cancels):
     "Calls whose order is not known: broken sales, returns, cancellations."
     return connection().sql(f"""
         WITH known AS (SELECT DISTINCT order_id FROM sales WHERE order_id IS NOT NULL AND isfinite(ts)),
-        gone AS (SELECT DISTINCT ON (order_id) * FROM cancels ANTI JOIN known USING (order_id) ORDER BY ts),
-        returned AS (SELECT DISTINCT ON (order_id, id) * FROM refunds ANTI JOIN known USING (order_id))
+        gone AS (SELECT DISTINCT ON (order_id) * FROM cancels ANTI JOIN known USING (order_id) ORDER BY {_ORDER}),
+        returned AS (SELECT DISTINCT ON (order_id, id) * FROM refunds ANTI JOIN known USING (order_id) ORDER BY {_ORDER})
         SELECT order_id, user_id, _email, ts, 'valid' AS status, goods AS revenue, {_MONEY}, currency, _lines, _unread, _file, _line FROM sales WHERE order_id IS NULL OR NOT isfinite(ts) OR ts IS NULL
         UNION ALL BY NAME SELECT concat(order_id, '/return/', id) AS order_id, user_id, _email, ts, 'return' AS status, -amount AS revenue, amount AS refund, currency, _unread, _file, _line FROM returned
         UNION ALL BY NAME SELECT order_id, user_id, _email, ts, 'cancelled' AS status, 0. AS revenue, {_MONEY}, currency, ts AS cancelled_at, _lines, _unread, _file, _line FROM gone""")
@@ -234,10 +246,10 @@ def net_orders(
 
 def _stacked(known, rest): return connection().sql("SELECT * FROM known UNION ALL BY NAME SELECT * FROM rest")
 
-# %% ../../nbs/sources/19b_calls.ipynb #d437cf36
+# %% ../../nbs/sources/19b_calls.ipynb #1834331e
 def equal_lines(
     rows,    # relation: order_id, item_id, name, category, quantity (number), price (number), _unread, _file, _line
 ):           # the same columns
     "Lines of orders, equal ones added up."
-    return connection().sql("""SELECT order_id, item_id, name, any_value(category) AS category, quantity*count(*) AS quantity, price, _unread, any_value(_file) AS _file, min(_line) AS _line
+    return connection().sql("""SELECT order_id, item_id, name, max(category) AS category, quantity*count(*) AS quantity, price, _unread, min(_file) AS _file, min(_line) AS _line
         FROM rows GROUP BY order_id, item_id, name, quantity, price, _unread""")

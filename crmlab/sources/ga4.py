@@ -106,7 +106,7 @@ def _done(events):
     return events.filter(f"COALESCE(_url, page) IS NOT NULL AND NOT ({_NOBODY})").project("""event_id, ts, visitor_id, user_id, _email, session_id, event, page, _url, _referrer, device,
         source, medium, campaign, item_id, category, value, currency, props, _file, _line""")
 
-# %% ../../nbs/sources/23_ga4.ipynb #809b315e
+# %% ../../nbs/sources/23_ga4.ipynb #8c572582
 _TECHNICAL = ("ga_session_id", "ga_session_number", "first_open_time", "user_id")
 
 def _attributes(events):
@@ -115,7 +115,7 @@ def _attributes(events):
     told = f"u.key IS NOT NULL AND u.key NOT IN ({', '.join(map(literal, _TECHNICAL))}) AND NOT starts_with(u.key, '_') AND NOT {is_personal('u.key')}"
     since = f"CASE WHEN u.value.set_timestamp_micros IS NULL THEN ts ELSE {micros('u.value.set_timestamp_micros')} END"
     held = said.filter(told).project(f"user_id, _email, u.key AS attribute, {_said('u.value')} AS value, {since} AS valid_from, _file, _line")
-    once = held.aggregate("user_id, _email, attribute, value, valid_from, any_value(_file) AS _file, min(_line) AS _line", "user_id, _email, attribute, value, valid_from")
+    once = held.aggregate("user_id, _email, attribute, value, valid_from, unnest(max(struct_pack(_file, _line)))", "user_id, _email, attribute, value, valid_from")
     return changes(once)
 
 # %% ../../nbs/sources/23_ga4.ipynb #9d1f6ac9

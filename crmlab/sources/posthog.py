@@ -142,11 +142,11 @@ def _sessions(events):
     "The browser of each session."
     return events.filter("session_id IS NOT NULL").aggregate("session_id AS session, min(visitor_id) AS browser", "session_id")
 
-# %% ../../nbs/sources/22_posthog.ipynb #c796f078
+# %% ../../nbs/sources/22_posthog.ipynb #b9985fba
 def _when_changed(told):
     "Objects of traits that differ from the one before, so that few are taken apart."
     return connection().sql("""SELECT * FROM told
-        QUALIFY NOT isfinite(valid_from) OR traits IS DISTINCT FROM lag(traits) OVER (PARTITION BY COALESCE(user_id, _email) ORDER BY valid_from, _line)""")
+        QUALIFY NOT isfinite(valid_from) OR traits IS DISTINCT FROM lag(traits) OVER (PARTITION BY COALESCE(user_id, _email) ORDER BY valid_from, _file, _line)""")
 
 def _attributes(events):
     "Raw rows of attributes."
