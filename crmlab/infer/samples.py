@@ -65,9 +65,9 @@ def sample_of_sums(
 _ALL = "(all)"
 
 def _number(names, column, who):
-    "A column as floats; refused when it holds no numbers."
+    "A column as floats; refused when it holds no numbers. A table without rows does not know what its columns hold."
     kind = names[column]
-    if not (kind.is_numeric() or kind == nw.Boolean): raise CrmlabError(f"ab_test: {who} {column!r} holds {kind}, not 0/1 or amounts; make a column of numbers, such as 1 for people who did it")
+    if not (kind.is_numeric() or kind in (nw.Boolean, nw.Unknown)): raise CrmlabError(f"ab_test: {who} {column!r} holds {kind}, not 0/1 or amounts; make a column of numbers, such as 1 for people who did it")
     return nw.col(column).cast(nw.Float64)
 
 def _label(schema, column):

@@ -46,7 +46,7 @@ def _row_sums(lazy, arm, metric, by):
 def _given_counts(lazy, arm, by):
     "The same of counts n and successes; impossible ones are named."
     for c in ("n", "successes"):
-        if not (kind := lazy.collect_schema()[c]).is_numeric(): raise CrmlabError(f"uplift: column {c!r} holds {kind}, not numbers; give people as whole numbers")
+        if not ((kind := lazy.collect_schema()[c]).is_numeric() or kind == nw.Unknown): raise CrmlabError(f"uplift: column {c!r} holds {kind}, not numbers; give people as whole numbers")
     rows = collect(lazy.select(_arm=nw.col(arm), **{f"_by{k}": nw.col(c) for k, c in enumerate(by)}, n=nw.col("n").cast(nw.Float64), total=nw.col("successes").cast(nw.Float64)))
     for r in rows.to_dict("records"):
         place = f"arm {r['_arm']!r}, " + ", ".join(f"{c} {r[f'_by{k}']!r}" for k, c in enumerate(by))
