@@ -298,7 +298,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'crmlab.deliver.trials._said': ('deliver/trials.html#_said', 'crmlab/deliver/trials.py'),
                                        'crmlab.deliver.trials._terms_of': ('deliver/trials.html#_terms_of', 'crmlab/deliver/trials.py'),
                                        'crmlab.deliver.trials._triggered': ('deliver/trials.html#_triggered', 'crmlab/deliver/trials.py'),
-                                       'crmlab.deliver.trials.claim_of': ('deliver/trials.html#claim_of', 'crmlab/deliver/trials.py'),
+                                       'crmlab.deliver.trials.arm_claim': ('deliver/trials.html#arm_claim', 'crmlab/deliver/trials.py'),
                                        'crmlab.deliver.trials.explained': ('deliver/trials.html#explained', 'crmlab/deliver/trials.py'),
                                        'crmlab.deliver.trials.guard_lines': ('deliver/trials.html#guard_lines', 'crmlab/deliver/trials.py'),
                                        'crmlab.deliver.trials.listed': ('deliver/trials.html#listed', 'crmlab/deliver/trials.py'),

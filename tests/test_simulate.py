@@ -157,7 +157,7 @@ def levels(shop):
 
 def test_levels_of_every_behaviour_scatter_round_their_truth(world):
     "Three shops of 4,000: standardised errors have a root mean square of 1, and no behaviour is off on average."
-    f = pd.concat([levels(world(users=4000, seed=seed)) for seed in range(20, 23)])
+    f = pd.concat([levels(world(users=4000, seed=seed)) for seed in range(20, 23)], ignore_index=True)
     sure = ~(f.se > 1e-9)   # what nobody does, or everybody, has no interval
     assert np.allclose(f.est[sure], f.value[sure], atol=1e-9) and {"night", "checkout_abandon"} <= set(f.behaviour[sure])
     z = ((f.est - f.value)/f.se)[~sure]

@@ -20,11 +20,11 @@ from .expected_maps import DEVICE_OF, attention_sums, click_rates, edge_curves, 
 from .expected_behaviours import behaviour_sums
 
 # %% auto #0
-__all__ = ['MOMENTS', 'METRICS', 'MODEL', 'VALUES', 'PORTIONS', 'MEMBERS', 'SEED', 'DEPTHS', 'TRUTH_COLUMNS', 'outcomes',
-           'draw_counts', 'shipped_counts', 'counts_file', 'map_pages', 'truth_frame', 'truth_of']
+__all__ = ['METRICS', 'MODEL', 'VALUES', 'PORTIONS', 'MEMBERS', 'SEED', 'DEPTHS', 'TRUTH_COLUMNS', 'outcomes', 'draw_counts',
+           'shipped_counts', 'counts_file', 'map_pages', 'truth_frame', 'truth_of']
 
-# %% ../../nbs/sources/20g_truth.ipynb #00b33340
-MOMENTS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "night", "morning", "afternoon", "evening")   # six hours each
+# %% ../../nbs/sources/20g_truth.ipynb #e92da750
+_MOMENTS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "night", "morning", "afternoon", "evening")   # six hours each
 
 def _by_place(scenario, visits, *of, weights=None):
     "Counts or sums of visits by segment, source and further codes, given with their number."
@@ -33,7 +33,7 @@ def _by_place(scenario, visits, *of, weights=None):
     return np.bincount(place, weights, np.prod(shape)).reshape(shape).astype(float)
 
 def _starts(scenario, people):
-    "Visits by segment, source and moment of their start, in order of MOMENTS."
+    "Visits by segment, source and moment of their start, in that order."
     v, day = people.visits, np.floor(people.visits.day).astype(int)
     weekday, quarter = (scenario.plan["calendar"]["start"].weekday() + day) % 7, np.floor(4*(v.day - day)).astype(int)
     return np.concatenate([_by_place(scenario, v, (weekday, 7)), _by_place(scenario, v, (quarter, 4))], axis=2)
@@ -132,8 +132,8 @@ def _trial_sums(scenario, people, real):
     given = np.array([[y[m, arm, np.arange(len(arm))].sum()] for m in range(len(METRICS))])
     return sums.transpose(2, 1, 0), given[:, 0], np.bincount(group, minlength=n).astype(float)
 
-# %% ../../nbs/sources/20g_truth.ipynb #f0bb5742
-MODEL, VALUES = 3, 6   # count changes: of how people and visits are drawn and counted, of how values are computed from them
+# %% ../../nbs/sources/20g_truth.ipynb #a0ecc210
+MODEL, VALUES = 3, 7   # count changes: of how people and visits are drawn and counted, of how values are computed from them
 PORTIONS, MEMBERS, SEED = 8, 200_000, 2**62 + 1
 
 def _drawn_visits(scenario, people, block):
@@ -224,7 +224,7 @@ def _policy_rows(scenario, counts, policy):
         rows += [_row("policy", key, g, y[:, i, best[i]], counts["people"][:, i], b=f"best: {trial.arms[best[i]]}") for i, g in enumerate(trial.groups)]
     return rows
 
-# %% ../../nbs/sources/20g_truth.ipynb #5e6b4c1d
+# %% ../../nbs/sources/20g_truth.ipynb #3951c3de
 def _same(scenario, a, b, *, mixed=False, thinned=False):
     "Whether visits of two ranks are alike; `mixed` allows other devices and sources, `thinned` asks for as many visits."
     s = scenario
@@ -232,7 +232,7 @@ def _same(scenario, a, b, *, mixed=False, thinned=False):
     if s.trial is not None: alike += [s.trial.bounce] + ([s.trial.orders] if s.trial.by == "rank" else [])
     return s.plan["ranks"]["by"] == "lot" and all(np.array_equal(v[a], v[b]) for v in alike)
 
-_OFF_PAGES = (*MOMENTS, "weekend", "purchases", "event:purchase", "revenue", "order_value", "revisit")
+_OFF_PAGES = (*_MOMENTS, "weekend", "purchases", "event:purchase", "revenue", "order_value", "revisit")
 
 def _equal(scenario, key, a, b, *, mixed=False):
     "Whether a behaviour is equal in two ranks by construction; `mixed`: once devices and sources are."
@@ -243,18 +243,18 @@ def _equal(scenario, key, a, b, *, mixed=False):
     views = all(np.array_equal(v[a, p], v[b, p]) for v in scenario.view.values())
     return views and not scenario.landing[[a, b], p].any() and (kind == "dwell" or np.array_equal(scenario.device[a], scenario.device[b]))
 
-# %% ../../nbs/sources/20g_truth.ipynb #813cdc70
+# %% ../../nbs/sources/20g_truth.ipynb #228bd6c4
 def _expected(scenario, counts, points):
     "Page views, mix, curves and curves of links of each portion, with a scramble of its own."
     for k in range(PORTIONS):
         likes, mix = habit_points(scenario, points, k), mix_of(scenario, counts["visits"][k])
-        few = likes[:min(256, points)]
+        few = likes[:min(512, points)]
         yield page_views(scenario, averages(scenario, likes), mix), mix, some_curves(scenario, few), edge_curves(scenario, few)
 
 def _drawn_sums(scenario, drawn, visits, purchases):
     "Numerators and denominators of the behaviours that were drawn, from the counts of a portion."
     spread, moments = lambda v: v[..., None]*scenario.device[:, None], np.moveaxis(drawn["starts"], 2, 0)
-    out = {name: (spread(y), visits) for name, y in zip(MOMENTS, moments)} | dict(weekend=(spread(moments[5:7].sum(0)), visits), revisit=tuple(map(spread, drawn["returns"])))
+    out = {name: (spread(y), visits) for name, y in zip(_MOMENTS, moments)} | dict(weekend=(spread(moments[5:7].sum(0)), visits), revisit=tuple(map(spread, drawn["returns"])))
     if purchases is None: return out
     revenue = purchases*(drawn["paid"]/np.maximum(drawn["visits"][:, :, 1].sum((1, 2)), 1))[:, None, None]   # what a basket holds depends on neither source nor device
     return out | dict(revenue=(revenue, visits), order_value=(revenue, purchases))
