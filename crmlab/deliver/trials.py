@@ -22,7 +22,7 @@ from ..infer.experiment import SUSPICIOUS_SPLIT, ABTest, ab_test, claim_limit, g
 from .parts import conclusion_box, data_table, folded, footnote, heading, notice, picture, reading, terms, title_block
 
 # %% auto #0
-__all__ = ['Trial', 'listed', 'trial_of', 'trial_test', 'trial_title', 'claim_of', 'explained', 'guard_lines', 'trial_decision',
+__all__ = ['Trial', 'listed', 'trial_of', 'trial_test', 'trial_title', 'arm_claim', 'explained', 'guard_lines', 'trial_decision',
            'trial_split', 'span_text', 'writer', 'trial_arms', 'trial_effects', 'spoken_segment', 'trial_segments',
            'trial_priors', 'trial_terms']
 
@@ -118,14 +118,14 @@ def trial_title(
     if trial.days is not None: facts[word("report.experiment.days")] = f"{trial.days:,.0f}"
     return (title_block(word("report.experiment.title"), trial.name, trial.measured, facts),)
 
-# %% ../../nbs/deliver/53d_trials.ipynb #daab6e0a
+# %% ../../nbs/deliver/53d_trials.ipynb #24776b5c
 def _effect(row, test):
     "An effect with its interval, in the metric's unit."
     unit, far = test.meta["unit"][row.metric], max(abs(row.diff), abs(row.diff_lo), abs(row.diff_hi))
     shown = lambda v: value_text(v, unit, signed=True, scale=far)
     return word("interval.credible", est=shown(row.diff), lo=shown(row.diff_lo), hi=shown(row.diff_hi), prob=f"{100*test.meta['prob']:g}")
 
-def claim_of(
+def arm_claim(
     row,           # of the frame or of the sensitivity, with p_better
     test:ABTest,   # its comparison
 ) -> str:          # certain, possible or unclear
@@ -137,7 +137,7 @@ def _line(row, base, test):
     "One arm in one sentence."
     value = lambda r: value_text(r.est, test.meta["unit"][r.metric])
     return word("report.experiment.line", metric=metric_name(row.metric), arm=row.arm, control=base.arm, rate=value(row), base=value(base), n=f"{row.n:,}", n_base=f"{base.n:,}",
-                effect=_effect(row, test), claim=word(f"certainty.{claim_of(row, test)}"))
+                effect=_effect(row, test), claim=word(f"certainty.{arm_claim(row, test)}"))
 
 def explained(
     test:ABTest,   # a comparison
@@ -187,7 +187,7 @@ def trial_split(
     left = (footnote(trial.left_out),) if trial.left_out else ()
     return (reading if fine else notice)(text), data_table(pd.DataFrame(rows, columns=columns), numbers=columns[1:]), *_triggered(trial), *left, *map(notice, trial.facts.get("notes", ()))
 
-# %% ../../nbs/deliver/53d_trials.ipynb #9a52a1da
+# %% ../../nbs/deliver/53d_trials.ipynb #89918e70
 def span_text(
     est, lo, hi,   # estimate and interval, NaN where there is none
     shown,         # how a value is written
@@ -209,7 +209,7 @@ def writer(
 
 def _said(row, test):
     "The chance of being better, and what may be claimed of an arm."
-    return ["–", "–"] if pd.isna(row.p_better) else [show_chance(good_chance(row.p_better, test, row.metric)), word(f"certainty.{claim_of(row, test)}")]
+    return ["–", "–"] if pd.isna(row.p_better) else [show_chance(good_chance(row.p_better, test, row.metric)), word(f"certainty.{arm_claim(row, test)}")]
 
 def _notes(test, segment):
     "Notes of the rows, one line for all rows that share it."
@@ -219,7 +219,7 @@ def _notes(test, segment):
     lines = [word("report.experiment.noted", rows=word("report.experiment.left.and").join(names), note=note) for note, names in told.items()]
     return tuple(map(footnote, lines)) if len(lines) < 4 else (folded(word("report.experiment.notes", n=len(lines)), footnote(word("visits.space").join(lines))),)
 
-# %% ../../nbs/deliver/53d_trials.ipynb #9ba52fc6
+# %% ../../nbs/deliver/53d_trials.ipynb #38831997
 def _arm_rows(test, first, lift):
     "The rows of the table of arms; `first` gives what stands in front. Amounts are long: theirs stand without an interval, their effects with one."
     few = test.frame.metric.nunique() == 1   # of several metrics the figure shows the intervals of relative effects
@@ -243,18 +243,18 @@ def trial_arms(
     kept = ["arm", "people", "rate" if set(test.meta["unit"].values()) == {"share"} else "level", "effect", *([] if segment else ["lift"]), "better"]
     columns = [word("report.segment" if c == "segment" else f"report.experiment.{c}") for c in front + kept] + [word("report.certainty")]
     caption = word("report.experiment.table_caption", control=test.meta["arguments"]["control"], prob=f"{100*test.meta['prob']:g}")
-    certain = [r.p_better == r.p_better and claim_of(r, test) == "certain" for r in test.frame.itertuples()]
+    certain = [r.p_better == r.p_better and arm_claim(r, test) == "certain" for r in test.frame.itertuples()]
     table = pd.DataFrame(list(_arm_rows(test, first, not segment)), columns=columns)
     return data_table(table, caption=caption, numbers=columns[len(front) + 1:-1], certain=certain), *_notes(test, segment)
 
-# %% ../../nbs/deliver/53d_trials.ipynb #ee8b5e88
+# %% ../../nbs/deliver/53d_trials.ipynb #53f01510
 def _remarks(test):
     "What must be known to read the intervals of a table."
     return explained(test) + [word("experiment.tail")]*bool(test.meta["long_tails"])
 
 def _certain(rows, test):
     "Rows for which a difference can be claimed."
-    return rows[[claim_of(r, test) == "certain" for r in rows.itertuples()]]
+    return rows[[arm_claim(r, test) == "certain" for r in rows.itertuples()]]
 
 def trial_effects(
     test:ABTest,   # of everyone
@@ -304,7 +304,7 @@ def trial_segments(
     if not listed(by): return ()
     return heading(word("report.experiment.segments_heading")), notice(word("report.experiment.segments_note")), *(part for column in listed(by) for part in _one_column(trial, test, column))
 
-# %% ../../nbs/deliver/53d_trials.ipynb #db5a3ad2
+# %% ../../nbs/deliver/53d_trials.ipynb #37abe067
 def _prior_name(row, asked, exact):
     "A prior in words; the one of the test itself by its numbers."
     if row.prior != "given": return word(f"report.experiment.priors.{row.prior}")
@@ -321,7 +321,7 @@ def trial_priors(
     exact = (s.prior == "jeffreys").any()   # Beta priors of rates; other estimates have priors of the effect
     columns = [word(f"report.experiment.{c}") for c in ("prior", "arm", "effect", "better")] + [word("report.certainty")]
     rows = [[_prior_name(r, test.meta["arguments"], exact), r.arm, span_text(r.diff, r.diff_lo, r.diff_hi, shown), *_said(r, test)] for r in s.itertuples()]
-    same = s.assign(claim=[claim_of(r, test) for r in s.itertuples()], up=s.p_better > .5).groupby("arm")[["claim", "up"]].nunique().max().max() <= 1
+    same = s.assign(claim=[arm_claim(r, test) for r in s.itertuples()], up=s.p_better > .5).groupby("arm")[["claim", "up"]].nunique().max().max() <= 1
     return reading(word("report.experiment.prior_same" if same else "report.experiment.prior_differs")), data_table(pd.DataFrame(rows, columns=columns), numbers=columns[2:4])
 
 # %% ../../nbs/deliver/53d_trials.ipynb #ea964fe8
