@@ -246,3 +246,36 @@ def test_plots_draw_and_sentences_name_the_element(lang, names, monkeypatch):
     plt.close("all")
     text = result.text(lang)
     assert all(n in text for n in names) and "Royal" in text and "{" not in text and result._repr_html_()
+
+
+def null_world(rng, people, rates, visits):
+    "Exposures per person and line in segments of equal rates; people have habits, and come differently often by segment."
+    from scipy.stats import norm
+    made = []
+    for segment, (n, mean) in enumerate(zip(people, visits)):
+        x, habit = rng.poisson(mean, n) + 1, rng.normal(size=n)
+        for line, rate in enumerate(rates):
+            seen = rng.binomial(x, norm.cdf(norm.ppf(rate)*np.sqrt(1.8) + np.sqrt(.8)*habit))
+            made.append(pd.DataFrame(dict(segment=f"s{segment}", cluster=[f"{segment}-{i}" for i in range(n)], line=line, exposed=seen.astype(float), visits=x.astype(float))))
+    return pd.concat(made, ignore_index=True)
+
+
+@pytest.mark.parametrize("people, rates, visits", [((12, 12), (.1, .3, .5, .9), (2, 2)), ((20, 16), (.05, .2, .5, .8), (1, 5)), ((600, 25), (.01, .05, .2, .5), (1, 3))], ids=["few", "unequal visits", "rare in a small segment"])
+def test_equal_segments_are_rarely_told_apart(people, rates, visits):
+    "Of 60 worlds without a difference some element is flagged in at most 8 (5 %, the 99 % limit)."
+    from crmlab.measure.zones import _tests
+    from crmlab.tables.engine import scan
+    alarms = 0
+    for world in range(60):
+        own = null_world(np.random.default_rng(world), people, rates, visits)
+        sums = own.assign(yy=own.exposed**2, xy=own.exposed*own.visits, xx=own.visits**2, users=1).groupby(["segment", "line"]).agg(y=("exposed", "sum"), x=("visits", "sum"), yy=("yy", "sum"), xy=("xy", "sum"), xx=("xx", "sum"), users=("users", "sum"))
+        tests = _tests(sums.add_prefix("exposed.").reset_index(), scan(own[own.exposed > 0]), scan(own[own.line == 0]), .95, world)
+        alarms += (tests.p_held <= .05).any()
+    assert alarms <= 8
+
+
+def test_nobody_of_one_segment_against_most_of_another_is_a_difference():
+    "0 of 40 visits of 20 people against 24 of 32 of 16: no interval worth the name on one side, and no doubt."
+    e = crowd(72, seed=3, deep=dict(Bronze=0, Royal=.75))
+    found = zones(e, BOXES, page="/", by="rank", seed=1)
+    assert found.unseen[["selector", "segment", "other_segment"]].to_numpy().tolist() == [["#deep", "Bronze", "Royal"]] and "surely more often" not in found.text("en")

@@ -162,14 +162,15 @@ def _spark_times(frame, schema, moments, timezone):
         made["ts_local"] = F.timestamp_add("MICROSECOND", local, start)
     return frame.withColumns(made)
 
-# %% ../../nbs/tables/11_engine.ipynb #1f7509a1
+# %% ../../nbs/tables/11_engine.ipynb #4dbeaf71
 MOMENTS = ("ts", "valid_from", "valid_to", "sent_at", "opened_at", "clicked_at", "shipped_at", "delivered_at", "cancelled_at")
 
 def _refuse_taken(schema):
     "The types of columns; raises `CrmlabError` when one bears the name of a time that scan makes and is none."
-    made = {f"{c}_us": nw.Int64 for c in MOMENTS if c in schema} | (dict(ts_local=nw.Datetime) if "ts" in schema else {})
-    for c, kind in made.items():
-        if c in schema and not isinstance(schema[c], kind): raise CrmlabError(f"column {c!r} is {schema[c]}: crmlab makes a column of that name from {c.rsplit('_', 1)[0]!r}; rename yours")
+    for c in MOMENTS:
+        number, wall = schema.get(f"{c}_us"), schema.get("ts_local") if c == "ts" else None
+        odd = f"{c}_us" if number is not None and not number.is_numeric() else "ts_local" if wall is not None and not isinstance(wall, nw.Datetime) else None
+        if c in schema and odd: raise CrmlabError(f"column {odd!r} is {schema[odd]}: crmlab makes a column of that name from {c!r}; rename yours")
     return schema
 
 def scan(
