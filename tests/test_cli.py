@@ -66,11 +66,12 @@ def test_rejected_rows_are_counted_with_their_reason_and_place(shop, tmp_path):
     code, out, err = crmlab("import", "csv", tmp_path/"orders.csv", "--into", tmp_path/"shop", "--table", "orders")
     assert "orders: read 3 = kept 0 + duplicate 0 + rejected 3 (most often not a number: revenue: 2)" in out
     named = next(line for line in out.splitlines() if line.startswith("rejected rows")).partition(": ")[2]
+    assert not (tmp_path/"shop").exists() and Path(named).parent == tmp_path/"shop_rejected"   # a refused file changes nothing
     assert "not a number: revenue" in Path(named).read_text(encoding="utf-8")
     assert code == 1 and len(err) == 1 and "no row was taken, mostly for “not a number: revenue”" in err[0] and named in err[0]   # a schedule must not take this for done
     (tmp_path/"orders.csv").write_text("\n".join(["order_id,ts,status,revenue,currency", *rows, "o4,2026-02-04 09:00:00,valid,500,JPY"]) + "\n", encoding="utf-8")
     code, out, err = crmlab("import", "csv", tmp_path/"orders.csv", "--into", tmp_path/"shop", "--table", "orders", "--lang", "ja")
-    assert (code, err) == (0, []) and "注文: 読込 4 = 採用 1 + 重複 0 + 除外 3 (除外の主な理由: not a number: revenue、2行)" in out
+    assert (code, err) == (0, []) and "注文: 読込 4 = 採用 1 + 重複 0 + 除外 3 (除外の主な理由: revenue が数値ではない、2行)" in out
     code, out, err = crmlab("import", "csv", tmp_path/"orders.csv", "--into", tmp_path/"shop", "--table", "orders")
     assert (code, err) == (0, []) and "duplicate 1" in out   # nothing new is no refusal
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import crmlab as cl
-from crmlab.tables.commit import commit, staged
+from crmlab.tables.commit import commit, new_shop, rejected_folder, staged
 from crmlab.tables.engine import connection
 from crmlab.tables.schema import TABLES
 from crmlab.tables.shop import read_manifest
@@ -286,9 +286,20 @@ def test_an_old_file_does_not_undo_a_correction(tmp_path):
 
 
 def test_an_import_of_broken_rows_only_is_on_record(tmp_path):
+    new_shop(tmp_path/"s")
     (tmp_path/"o.csv").write_text("order_id,ts,status,revenue,currency\n1,yesterday,valid,5,JPY\n", encoding="utf-8")
     for _ in range(2): cl.import_data("csv", tmp_path/"o.csv", into=tmp_path/"s", table="orders")
     assert [i["counts"][0]["rejected"] for i in read_manifest(tmp_path/"s")["imports"]] == [1]
+
+
+def test_broken_rows_alone_make_no_shop_and_are_kept_beside_its_place(tmp_path):
+    (tmp_path/"o.csv").write_text("order_id,ts,status,revenue,currency\n1,yesterday,valid,5,JPY\n", encoding="utf-8")
+    shop = cl.import_data("csv", tmp_path/"o.csv", into=tmp_path/"s", table="orders")
+    assert shop.counts["orders"] == dict(read=1, kept=0, duplicate=0, rejected=1) and not (tmp_path/"s").exists() and shop.tables == []
+    told = [json.loads(line) for f in rejected_folder(tmp_path/"s").iterdir() for line in f.read_text(encoding="utf-8").splitlines()]
+    assert [(r["line"], r["reason"]) for r in told] == [(2, "not a time: ts")] and rejected_folder(tmp_path/"s") == tmp_path/"s_rejected"
+    (tmp_path/"o.csv").write_text("order_id,ts,status,revenue,currency\n1,2026-02-01,valid,5,JPY\n2,yesterday,valid,5,JPY\n", encoding="utf-8")
+    assert cl.import_data("csv", tmp_path/"o.csv", into=tmp_path/"s", table="orders").tables == ["orders"] and len(list((tmp_path/"s/_rejected").iterdir())) == 1
 
 
 def test_lines_of_a_refused_order_are_refused_with_it(tmp_path):

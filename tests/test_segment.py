@@ -189,3 +189,16 @@ def test_products_that_are_no_list_cost_their_lines_and_nothing_else(tmp_path, p
     told = [json.loads(line) for f in (tmp_path/"shop").glob("_rejected/*") for line in f.read_text(encoding="utf-8").splitlines()]
     assert [r["reason"] for r in told if r["table"] == "order_items" and r["line"] == len(DAY) + 1] == [why]*bool(why)
     assert_adds_up(shop)
+
+
+def test_calls_of_a_server_count_without_a_device(tmp_path):
+    server = call("track", 100, page="/thanks", user="u9", anonymous=None, event="Order Completed", agent=None, properties=dict(order_id="s1", total=500, currency="JPY"))
+    known = call("track", 110, page="/cart", user="u1", event="Product Added", agent=None, properties=dict(product_id="soap"))   # of the browser a1, whose other calls tell
+    shop = load(tmp_path, [*DAY, server, known])
+    devices = shop.events.to_pandas().set_index("event_id").device
+    assert devices.isna().sum() == 1 and devices[known["messageId"]] == "mobile" and shop.notes["no_device"] == 1 and shop.counts["events"]["rejected"] == 0
+    assert shop.orders.to_pandas().set_index("order_id").revenue.s1 == 500
+    assert len(cl.sessionize(shop).to_pandas()) == 2 and "no_device" not in load(tmp_path, DAY).notes
+    (tmp_path/"e.csv").write_text("event_id,ts,visitor_id,event,page,x,y\ne1,2026-03-01 10:00:00,v,click,/,5,5\ne2,2026-03-01 10:00:00,v,page_view,/,,\n", encoding="utf-8")
+    told = cl.import_data("csv", tmp_path/"e.csv", into=tmp_path/"placed", table="events")
+    assert told.counts["events"] == dict(read=2, kept=1, duplicate=0, rejected=1)   # a place without a device would mix maps

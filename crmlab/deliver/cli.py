@@ -21,16 +21,17 @@ def _new(args):
     new_shop(args.folder, name=args.name, timezone=args.timezone, currency=args.currency, ranks=args.ranks)
     print(word("cli.new", _language(args), folder=args.folder))
 
-# %% ../../nbs/deliver/55_cli.ipynb #6a91e9cb
+# %% ../../nbs/deliver/55_cli.ipynb #971f7189
 def _import(args):
     "Import files into a shop folder."
     from crmlab.sources.importing import commonest_reasons, foreign_orders, import_data
+    from crmlab.tables.commit import rejected_folder
     given = {k: v for k in ("table", "columns", "encoding", "retract", "pii") if (v := getattr(args, k)) is not None}
     shop, lang = import_data(args.kind, args.paths, into=args.into, progress=sys.stderr.isatty(), **given, **_options(args.option, given)), _language(args)
-    file = _newest(Path(args.into)/"_rejected") if any(c["rejected"] for c in shop.counts.values()) else None
+    file = _newest(rejected_folder(args.into)) if any(c["rejected"] for c in shop.counts.values()) else None
     why = commonest_reasons(file) if file else {}
     for table, c in shop.counts.items(): print(_counts_line(table, c, lang, why.get(table)))
-    for note, n in shop.notes.items(): print(word("cli.left_out", lang, what=known_word(f"import.note.{note}", note, lang), n=f"{n:,}"))
+    for note, n in shop.notes.items(): print(word("cli.no_device" if note == "no_device" else "cli.left_out", lang, what=known_word(f"import.note.{note}", note, lang), n=f"{n:,}"))
     if foreign := foreign_orders(shop): print(word("cli.currency", lang, n=f"{sum(foreign.values()):,}", found=", ".join(foreign), currency=shop.settings.currency, first=next(iter(foreign)), file=Path(args.into)/"shop.toml"))
     if file: print(word("cli.rejected", lang, file=file))
     if not any(c["kept"] + c["duplicate"] for c in shop.counts.values()):
@@ -39,9 +40,10 @@ def _import(args):
 
 def _counts_line(table, c, lang, why=None):
     "Counts of one table, with what most of its rejected rows lack."
+    from crmlab.sources.importing import told_reason
     said = [word("cli.counts", lang, table=known_word(f"report.table.{table}", table, lang), **{k: f"{c[k]:,}" for k in ("read", "kept", "duplicate", "rejected")})]
     said += [word(f"cli.{k}", lang, n=f"{c[k]:,}") for k in ("corrected", "retracted", "contradicted") if k in c]
-    return " ".join(said + ([word("cli.mostly", lang, reason=why[0], n=f"{why[1]:,}")] if why else []))
+    return " ".join(said + ([word("cli.mostly", lang, reason=told_reason(why[0], lang), n=f"{why[1]:,}")] if why else []))
 
 def _language(args): return args.lang or settings().language
 
@@ -217,11 +219,11 @@ class _ReportHelp(argparse.Action):
         parser.print_help()
         parser.exit()
 
-# %% ../../nbs/deliver/55_cli.ipynb #4f2dbe06
+# %% ../../nbs/deliver/55_cli.ipynb #e0e9802b
 def _add_language(parser): parser.add_argument("--lang", choices=["ja", "en"], help="language; that of settings.ini when left out")
 
 def _add_import(commands):
-    p = commands.add_parser("import", help="import files into a shop folder", description="Import files into a shop folder as one commit. A refused file changes nothing.",
+    p = commands.add_parser("import", help="import files into a shop folder", description="Import files into a shop folder as one commit. A refused file changes nothing. Rejected rows are kept with their reasons in the folder _rejected of the shop; when no row of an import is good, only that is noted, and no new shop is made: its rejected rows then lie beside it, in SHOP_rejected.",
                             epilog=_MAP_HELP, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("kind", help="what the files are: rrweb, posthog, ga4, segment, matomo, snowplow, shopify, eccube, futureshop, makeshop, csv or parquet")
     p.add_argument("paths", nargs="+", help="files and folders")

@@ -69,8 +69,10 @@ def _rest():
     pairs = f"list_transform({told}, lambda e: concat(CAST(to_json(e.key) AS VARCHAR), ':', {shown}))"
     return f"'{{' || nullif(array_to_string({pairs}, ','), '') || '}}'"
 
-# %% ../../nbs/sources/23_ga4.ipynb #33f6dbf3
+# %% ../../nbs/sources/23_ga4.ipynb #3c291cee
 _NAMES = dict(screen_view="page_view", click="outbound_click", view_search_results="search")
+
+def _device(): return "CASE WHEN lower(device.category) IN ('desktop', 'tablet', 'mobile') THEN lower(device.category) END"   # a television is none of them
 
 def _known(name): return f"nullif({name}, '(not set)')"
 
@@ -81,7 +83,7 @@ def _columns():
     source = "collected_traffic_source"
     return f"""event_name, md5(concat_ws({what})) AS event_id, {micros('event_timestamp')} AS ts, user_pseudo_id AS visitor_id, {person_columns('user_id')},
         user_pseudo_id || '.' || p.ga_session_id AS session_id, CASE WHEN p.page_location IS NULL THEN COALESCE(p.firebase_screen, p.firebase_screen_class) END AS page,
-        p.page_location AS _url, p.page_referrer AS _referrer, lower(device.category) AS device, COALESCE({source}.manual_source, p.source) AS source, COALESCE({source}.manual_medium, p.medium) AS medium,
+        p.page_location AS _url, p.page_referrer AS _referrer, {_device()} AS device, COALESCE({source}.manual_source, p.source) AS source, COALESCE({source}.manual_medium, p.medium) AS medium,
         COALESCE({source}.manual_campaign_name, p.campaign) AS campaign, {_known('items[1].item_id')} AS item_id, {_known('items[1].item_category')} AS category,
         {numeric('COALESCE(ecommerce.purchase_revenue, p.value)')} AS value, p.currency AS currency, props, privacy_info.analytics_storage = 'No' AS declined,
         CASE WHEN user_id IS NOT NULL AND len(user_properties) > 0 THEN CAST(to_json(user_properties) AS VARCHAR) END AS user_properties, len(user_properties) AS properties, {sold} AS sold"""

@@ -85,7 +85,7 @@ def _corrected(sales, updates):
     return connection().sql("""WITH first AS (SELECT order_id, min(ts) AS first FROM sales GROUP BY order_id)
         SELECT * FROM sales UNION ALL BY NAME SELECT updates.* FROM updates JOIN first USING (order_id) WHERE updates.ts >= first.first""")
 
-# %% ../../nbs/sources/24_segment.ipynb #48b30cdf
+# %% ../../nbs/sources/24_segment.ipynb #a718329c
 _LINE = ("product_id", "sku", "name", "category", "price", "quantity")
 
 def _list(text):
@@ -109,6 +109,7 @@ def _refunds(rows, currency):
     return spilled(rows.filter("type = 'track' AND call = 'Order Refunded'").project(f"""p.order_id AS order_id, COALESCE(messageId, CAST(ts AS VARCHAR)) AS id, user_id, _email, ts,
         {said} AS amount, COALESCE(p.currency, {literal(currency)}) AS currency, {odd} AS _unread, _file, _line"""))
 
+# %% ../../nbs/sources/24_segment.ipynb #79ecc013
 def _orders(rows, currency):
     "Raw rows of orders and order_items."
     calls = _order_calls(rows, currency)

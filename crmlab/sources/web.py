@@ -138,10 +138,10 @@ def located(
     lacking = told and events.filter(" AND ".join(f"{quoted(c)} IS NULL" for c in told)).project("1").limit(1).fetchall()
     return _of_the_same_browser(rows) if lacking else rows
 
-# %% ../../nbs/sources/19_web.ipynb #3cff5b5f
+# %% ../../nbs/sources/19_web.ipynb #3934a362
 def _of_the_same_browser(events):
     "Events whose missing device is taken from the visitor's other events."
-    known = events.filter("device IS NOT NULL").aggregate("visitor_id AS _visitor, arg_max(device, ts) AS _device", "visitor_id")
+    known = events.filter("device IS NOT NULL").aggregate("visitor_id AS _visitor, arg_max(device, (ts, device)) AS _device", "visitor_id")
     rest = ", ".join(f"rows.{quoted(c)}" for c in events.columns if c != "device")
     return events.set_alias("rows").join(known.set_alias("known"), "rows.visitor_id = known._visitor", how="left").project(f"{rest}, COALESCE(rows.device, known._device) AS device")
 

@@ -43,9 +43,10 @@ def _cast(column, have):
     if column.name not in have: return f"CAST(NULL AS {DUCKDB_TYPES[column.type]}) AS {quoted(column.name)}"
     return f"TRY_CAST({quoted(column.name)} AS {DUCKDB_TYPES[column.type]}) AS {quoted(column.name)}"
 
-# %% ../../nbs/tables/14_conform.ipynb #ff759de6
+# %% ../../nbs/tables/14_conform.ipynb #e3ed10b1
 _HAPPENED = ("ts", "sent_at", "opened_at", "clicked_at", "shipped_at", "delivered_at", "cancelled_at")   # these have a believable time
 _FARTHEST = 10_000_000   # px
+_PLACES = ("x", "y", "el_x", "el_y", "scroll_y")   # columns that say where on a page an event took place
 
 def _outside(moment, first, last):
     "SQL: whether a moment lies in no year of a span, in UTC; a comparison is cheaper than a calendar."
@@ -66,6 +67,9 @@ def _reason(schema, have):
     "SQL that gives the reason why a row is refused, null when it is fine."
     missing = [(" AND ".join(f"{quoted(n)} IS NULL" for n in (c.name, UNREAD + c.name) if n in have) or "true", f"no {c.name} ({c.meaning})") for c in schema.columns if c.required and c.name != identifier(schema)]
     wrong = [w for c in schema.columns if c.name in have for w in _wrong(c, have)]
+    places = " OR ".join(f"{quoted(c)} IS NOT NULL" for c in _PLACES if c in have)
+    if schema.name == "events" and places:   # devices are never mixed in one map
+        missing.append((f"({places}) AND {'device IS NULL' if 'device' in have else 'true'}", "a place on a page, but no device: device"))
     if schema.name == "orders" and {"status", "revenue"} <= set(have):
         wrong.append(("status = 'return' AND TRY_CAST(revenue AS DOUBLE) > 0", "a return with revenue above 0: revenue"))
     return f"CASE {' '.join(f'WHEN {when} THEN {literal(why)}' for when,why in missing + wrong)} END"

@@ -59,7 +59,7 @@ def table_schema(
     read = tuple(Column(m[1], m[2], bool(m[3]), m[4] or "", m[5]) for m in map(_LINE.fullmatch, map(str.strip, lines)))
     return TableSchema(name, row, tuple(key.split()), newest, read)
 
-# %% ../../nbs/tables/10_schema.ipynb #876b2545
+# %% ../../nbs/tables/10_schema.ipynb #d2121435
 _EVENTS = table_schema("events", "event", "event_id", """
     event_id    text!   unique in the shop; a stable hash when the source has none
     ts          time!   when it happened
@@ -73,7 +73,7 @@ _EVENTS = table_schema("events", "event", "event_id", """
     source      text    where the visit came from: google, line, (direct)
     medium      text    kind of that source: organic, cpc, message
     campaign    text    campaign tag
-    device      text!/desktop|tablet|mobile/ desktop, tablet or mobile
+    device      text/desktop|tablet|mobile/ desktop, tablet or mobile; empty when nothing tells, as of events that a server sent
     viewport_w  number  window width, CSS px
     viewport_h  number  window height, CSS px
     page_w      number  page width, CSS px
