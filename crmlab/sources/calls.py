@@ -192,13 +192,12 @@ def last_told(
     return connection().sql(f"""SELECT * FROM rows QUALIFY valid_from IS DISTINCT FROM lead(valid_from) OVER (PARTITION BY COALESCE(user_id, _email), attribute ORDER BY valid_from, {_TOLD})
         OR NOT isfinite(valid_from) OR valid_from IS NULL""")
 
-# %% ../../nbs/sources/19b_calls.ipynb #ab6f254c
+# %% ../../nbs/sources/19b_calls.ipynb #7b0dbc41
 def changes(
     rows,    # relation as `trait_rows` gives it
 ):           # the same columns
     "Rows at which an attribute of a user changes; of several values at one moment the last counts."
-    told = last_told(rows)
-    return connection().sql("""SELECT * EXCLUDE (_nth, _before) FROM (SELECT *, row_number() OVER past AS _nth, lag(value) OVER past AS _before FROM told
+    return last_told(rows).query("told", """SELECT * EXCLUDE (_nth, _before) FROM (SELECT *, row_number() OVER past AS _nth, lag(value) OVER past AS _before FROM told
         WINDOW past AS (PARTITION BY COALESCE(user_id, _email), attribute ORDER BY valid_from))
         WHERE _nth = 1 OR value IS DISTINCT FROM _before OR NOT isfinite(valid_from) OR valid_from IS NULL""")
 
