@@ -136,8 +136,8 @@ def conclusion_section(
     basis = word("report.behaviour.basis", tried=len(tried), certain=len(sure))
     return (conclusion_box(lines, decision=word("report.behaviour.headline" if len(sure) else "report.behaviour.headline_none", a=a, b=b, n=len(sure), tried=len(tried)), basis=basis),)
 
-# %% ../../nbs/deliver/53b_sections.ipynb #0b58d090
-def _bare(value, unit): return re.sub(r"[^0-9.,+−–]", "", show(value, unit, signed=True))   # the unit stands beside the estimate
+# %% ../../nbs/deliver/53b_sections.ipynb #4f39a8da
+def _bare(value, unit): return re.sub(r"[^0-9.,+−–]", "", show(value, unit, signed=True, side=True))   # the unit stands beside the estimate
 
 def _gap_table(found, frame):
     "Behaviours of a comparison as a table."

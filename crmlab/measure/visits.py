@@ -37,12 +37,22 @@ def _completed(lazy, have):
     given = {c.name: number(c.name) if c.type == "number" else nw.col(c.name).cast(nw.String) for c in TABLES["events"].columns if c.name in have and c.type != "time"}
     return lazy.with_columns(**given, **{c.name: nw.lit(None).cast(kind(c)) for c in TABLES["events"].columns if c.name not in have and c.name != "user_id"})
 
-# %% ../../nbs/measure/30_visits.ipynb #957b2ba0
+# %% ../../nbs/measure/30_visits.ipynb #a6b3e084
 def _segment(by, tagged):
     "The segment of each event, the same throughout its visit."
     if by is None: return nw.lit(ALL)
     known = nw.col(by).cast(nw.String)
     return (known if tagged else known.max().over("visitor_id", "visit_no")).fill_null(UNKNOWN)
+
+_TAKEN = {"n", "value", "view", "happened", "clicked", "bottom", "opened_us", "act_us", "scroll_us", "landing", "low", "high", "person", "day", "start", "start_local", "depth", "dwell", "exit", "converted", "revenue", "first_action", "first_view_exit", "stretch", "next_us"}   # what measuring calls columns of visits and page views
+
+def _refuse_made(have, tags, by, who):
+    "The columns of events; raises `CrmlabError` when the caller gave one a name that visits need."
+    made = {c for c in _VISIT_COLUMNS if c != "cluster"}
+    if "visit_no" not in have or not made <= set(have):
+        for c in made & set(have): raise CrmlabError(f"{who}: column {c!r} bears the name of a column that crmlab makes for visits; rename yours, or drop it")
+    if by in _TAKEN and by in have and by not in tags: raise CrmlabError(f"{who}: by={by!r} is also what crmlab calls a column of visits or page views; rename yours, such as to {f'{by}_segment'!r}")
+    return have
 
 def ready_events(
     lazy:nw.LazyFrame,     # events
@@ -55,8 +65,8 @@ def ready_events(
     stored:bool=False,     # rows of a shop are complete: the commit has seen to it
 ) -> nw.LazyFrame:         # every column of the schema
     "Completed events; raises `CrmlabError` when a column is missing."
-    have = lazy.columns
-    need([*have, *tags], "visitor_id", "ts", "event", "page", *needs, *([] if by is None else [by]), who=who)
+    need([*lazy.columns, *tags], "visitor_id", "ts", "event", "page", *needs, *([] if by is None else [by]), who=who)
+    have = _refuse_made(lazy.columns, tags, by, who)
     if "visit_no" in have and gap != "30m": lazy = lazy.drop([c for c in _VISIT_COLUMNS if c in have])
     if by in have and lazy.collect_schema()[by].is_float(): lazy = lazy.with_columns(**{by: segment_text(lazy, by)})
     return lazy if stored else _completed(lazy.with_columns(nw.col(*[c for c in _KEYS if c in have]).cast(nw.String)), have)
@@ -144,7 +154,7 @@ def visit_rows(
     return visits.with_columns(start_local=nw.col("visit_start"), day=nw.col("visit_start").dt.date(), dwell=seconds("visit_end_us"), first_action=seconds("act_us"),
                                converted=~nw.col("converted").is_null(), revenue=nw.col("revenue").fill_null(0.), first_view_exit=stuck.fill_null(False))
 
-# %% ../../nbs/measure/30_visits.ipynb #7084c151
+# %% ../../nbs/measure/30_visits.ipynb #94eb67f1
 _COLUMNS = ("visitor_id", "visit_no", "user_id", "cluster", "start", "start_local", "day", "device", "source", "landing", "exit",
             "depth", "dwell", "first_action", "first_view_exit", "converted")
 
@@ -163,6 +173,8 @@ def sessionize(
     lazy, tags = events_of(events)
     have = lazy.columns
     own = [c for c in _tag_columns(have) if c not in tags]
+    for c in own:
+        if c in _TAKEN or c in _COLUMNS: raise CrmlabError(f"sessionize: column {c!r} bears the name of a column that crmlab makes for visits; rename yours, or drop it")
     rows = visit_rows(events, who="sessionize", gap=gap, keep={c: (nw.col(c), "max") for c in own if c != "segment"}, by="segment" if "segment" in own else None)
     kept = [*_COLUMNS, *(["revenue"] if "value" in have else []), *own, *tags]
     return Table(rows.select(kept), "visits", provenance(events, gap=gap), getattr(events, "fingerprint", None))
