@@ -306,7 +306,7 @@ def _sentence(result, r, lang):
     if r.est == 0 or np.isinf(r.est):
         one, none = "ba" if r.est else "ab"
         return word(f"heatmap_diff.{kind}_only", lang, one=sides[one], none=sides[none], least=_number(r.lo if r.est else 1/r.hi), **told)
-    ends = "at_least" if np.isinf(r.hi) else "at_most" if r.lo == 0 else "between"
+    ends = "at_least" if np.isinf(r.hi) else "between"
     return word(f"heatmap_diff.{kind}", lang, est=_number(r.est), interval=word(f"heatmap_diff.{ends}", lang, lo=_number(r.lo), hi=_number(r.hi)), **sides, **told)
 
 def _read_diff(result, lang):
