@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np, pandas as pd
 import narwhals.stable.v2 as nw
 from ..arguments import Count, Moment, checked
-from ..core import CrmlabError, Result, provenance, settings, show, suggest, word
+from ..core import CrmlabError, Result, provenance, sampling_seed, settings, show, suggest, word
 from ..tables.engine import Table, collect
 from ..tables.identity import ERA
 from .visits import visit_rows
@@ -180,7 +180,7 @@ def visit_clusters(
 ) -> Clusters:                 # .frame: cluster, n, share (of the sample), mean of each feature, z_… (distance from the mean of all, in standard deviations of the logarithm)
     "Kinds of visits or of people; raises `CrmlabError`."
     if of not in _KINDS: raise CrmlabError(f"visit_clusters: of={of!r} is not visit or person")
-    on_offer, seed = [*FEATURES, *(["visits"] if of == "person" else [])], settings().seed if seed is None else seed
+    on_offer, seed = [*FEATURES, *(["visits"] if of == "person" else [])], sampling_seed(seed)
     features = features or on_offer
     for f in features:
         if f not in on_offer: raise CrmlabError(f"visit_clusters: no feature {f!r} of a {of}; {suggest(f, on_offer)}")
