@@ -130,7 +130,7 @@ def _with_pictures(layouts, into):
 def _first_exposures(rows):
     "The earliest exposure of each unit to each variant."
     units = ", ".join(quoted(c) for c in ("experiment", "variant", "user_id", "visitor_id") if c in rows.columns)
-    return rows.query("rows", f"SELECT * FROM rows QUALIFY row_number() OVER (PARTITION BY {units} ORDER BY {', '.join(c for c in ('ts', *PLACE) if c in rows.columns)}) = 1")
+    return connection().sql(f"SELECT * FROM rows QUALIFY row_number() OVER (PARTITION BY {units} ORDER BY {', '.join(c for c in ('ts', *PLACE) if c in rows.columns)}) = 1")
 
 def _raw(rows, table):
     "With `pii=\"keep\"`: addresses stay as they are, the user without a number is her address."
@@ -148,8 +148,8 @@ def _says_who(rows):
 
 # %% ../../nbs/sources/28_import.ipynb #f90524a7
 def _prepared(reading, shop, into, pii):
-    "Raw rows of every table on their way to the commit."
-    tables, keys = {}, []
+    "Raw rows of every table on their way to the commit, each made when the commit asks for it: what is laid down meanwhile would make all of them be bound anew."
+    keys, told = [], []
     for table, rows in reading.tables.items():
         named = table not in ("events", "exposures") or _says_who(rows)   # asking a cart's orders would work them all out
         if table == "events": rows = located(rows, shop.page_rules)
@@ -158,10 +158,10 @@ def _prepared(reading, shop, into, pii):
         if named and table in ("orders", "attributes") and pii == "hash": rows = spilled(rows)   # a keyed hash costs more than a place to keep it
         if table == "exposures": rows = _first_exposures(rows)
         if (found := person_keys(rows)) is not None: keys.append(found if named else None)
-        tables[table] = rows
+        if table == "identities": told = [rows]
+        else: yield table, rows
     keys = [k for k in keys if k is not None] or [connection().sql(_NOBODY)]*bool(keys)
-    if keys: tables["identities"] = spilled(union([*keys, *([tables["identities"]] if "identities" in tables else [])]))
-    return tables
+    if keys or told: yield "identities", spilled(union([*keys, *told])) if keys else told[0]
 
 # %% ../../nbs/sources/28_import.ipynb #105361fd
 def _same_key(into, key, pii):

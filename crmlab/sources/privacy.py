@@ -7,6 +7,7 @@ An analyst needs to know that two orders came from one person, and never who tha
 # %% ../../nbs/sources/18b_privacy.ipynb #d0a0ca65
 from __future__ import annotations
 import hashlib, hmac, os, re, secrets
+from functools import cache
 from pathlib import Path
 from ..core import CrmlabError, settings
 from ..tables.schema import TABLES
@@ -45,15 +46,11 @@ def _padded(key, byte):
     return bytes(b ^ byte for b in key.ljust(64, b"\0"))
 
 def set_key(key:bytes) -> None:
-    "Make the key known to the engine of this process."
+    "Make the key known to the engine of this process, and with it the keyed hash of a text, 32 hexadecimal digits."
     con = connection()
     con.execute("SET VARIABLE crmlab_inner = ?", [_padded(key, 0x36)])
     con.execute("SET VARIABLE crmlab_outer = ?", [_padded(key, 0x5c)])
-
-def _hmac(text):
-    "SQL of the keyed hash of a text, 32 hexadecimal digits."
-    return f"left(sha256(getvariable('crmlab_outer') || unhex(sha256(getvariable('crmlab_inner') || encode({text})))), 32)"
-
+    con.execute("CREATE OR REPLACE TEMP MACRO crmlab_hmac(t) AS left(sha256(getvariable('crmlab_outer') || unhex(sha256(getvariable('crmlab_inner') || encode(t)))), 32)")
 def pseudonym(
     text:str,     # normalised address or number
     key:bytes,    # from `pseudonym_key`
@@ -93,11 +90,11 @@ def _each(text, found, told):
 def _maybe_address(text): return "(" + " OR ".join(f"contains({text}, '{at}')" for at in ("@", "＠", "%40")) + ")"   # a search for letters is cheaper than a regular expression
 
 def _without_addresses(text):
-    mark = "'<email:' || left(" + _hmac("lower(replace(replace(m, '%40', '@'), '＠', '@'))") + ", 12) || '>'"
+    mark = "'<email:' || left(crmlab_hmac(lower(replace(replace(m, '%40', '@'), '＠', '@'))), 12) || '>'"
     return f"CASE WHEN {_maybe_address(text)} THEN {_each(text, f'regexp_extract_all({text}, {literal(_ADDRESS)})', mark)} ELSE {text} END"
 
 def _without_numbers(text):
-    mark = "'<phone:' || left(" + _hmac(_phone("m")) + ", 12) || '>'"
+    mark = f"'<phone:' || left(crmlab_hmac({_phone('m')}), 12) || '>'"
     return f"CASE WHEN {occurs(text, _NUMBER)} THEN {_each(text, f'regexp_extract_all({text}, {literal(_NUMBER)}, 1)', mark)} ELSE {text} END"
 
 # %% ../../nbs/sources/18b_privacy.ipynb #fd37cd09
@@ -114,19 +111,26 @@ def _without_keys(json_text):
 # %% ../../nbs/sources/18b_privacy.ipynb #62ba94ea
 _FREE = ("props", "text", "subject", "value", "note", "reason", "label", "page", "referrer")   # where people write; identifiers may be long numbers
 
+@cache
+def _name_searches():
+    "Make the searches known to the engine of this process."
+    named = dict(email=_email("t"), phone=_phone("t"), maybe_address=_maybe_address("t"), has_number=occurs("t", _NUMBER), has_keys=occurs("t", _KEYS),
+                 without_keys=_without_keys("t"), without_numbers=_without_numbers("t"), without_addresses=_without_addresses("t"))
+    for name, sql in named.items(): connection().execute(f"CREATE OR REPLACE TEMP MACRO crmlab_{name}(t) AS {sql}")
+
 def _clean_text(column, text, table):
     "SQL of a text column without personal data; `text` is its SQL."
     free = column.removeprefix(UNREAD) not in {c.name for c in TABLES[table].columns}.difference(_FREE)
-    steps = [(occurs(text, _KEYS), _without_keys)]*(column == "props") + [(occurs(text, _NUMBER), _without_numbers)]*free + [(_maybe_address(text), _without_addresses)]
+    steps = [("has_keys", "without_keys")]*(column == "props") + [("has_number", "without_numbers")]*free + [("maybe_address", "without_addresses")]
     cleaned = f"[{text}]"
-    for _, step in steps: cleaned = f"list_transform({cleaned}, lambda t: {step('t')})"
-    return f"CASE WHEN {' OR '.join(asked for asked, _ in steps)} THEN {cleaned}[1] ELSE {text} END AS {quoted(column)}"
+    for _, step in steps: cleaned = f"list_transform({cleaned}, lambda t: crmlab_{step}(t))"
+    return f"CASE WHEN {' OR '.join(f'crmlab_{asked}({text})' for asked, _ in steps)} THEN {cleaned}[1] ELSE {text} END AS {quoted(column)}"
 
 def _user(have):
     "SQL of the user: the member, else the guest behind an address or a number, whose hashes are there already."
     member = "CAST(user_id AS VARCHAR)" if "user_id" in have else "CAST(NULL AS VARCHAR)"
     dialled = r"^(\+\d[\d -]{8,}|0\d{1,4}-\d{1,4}-\d{3,4})$"   # a number written as one; plain digits may be a member's number
-    named = f"CASE WHEN {_maybe_address(member)} AND regexp_full_match({member}, {literal(_ADDRESS)}) AND {_email(member)} IS NOT NULL THEN 'email:' || {_hmac(_email(member))} WHEN {occurs(member, dialled)} THEN 'phone:' || {_hmac(_phone(member))} ELSE {member} END"
+    named = f"CASE WHEN crmlab_maybe_address({member}) AND regexp_full_match({member}, {literal(_ADDRESS)}) AND crmlab_email({member}) IS NOT NULL THEN 'email:' || crmlab_hmac(crmlab_email({member})) WHEN {occurs(member, dialled)} THEN 'phone:' || crmlab_hmac(crmlab_phone({member})) ELSE {member} END"
     guests = [f"'{kind}:' || _{kind}_hash" for kind in ("email", "phone") if f"_{kind}" in have]
     return f"COALESCE({', '.join([named, *guests])}) AS user_id"
 
@@ -144,12 +148,13 @@ def protected(
     table:str,    # name in the schema
 ):                # the same rows: users as pseudonyms, _email_hash, _phone_hash, no personal text
     "Raw rows without personal data; the key must be set."
+    _name_searches()
     rows, schema = _flat(rows), {c.name for c in TABLES[table].columns}
     have, types = rows.columns, dict(zip(rows.columns, map(str, rows.types)))
     search = [c for c in have if c != "user_id" and not c.endswith("_hash") and c not in ("_email", "_phone", "_name", "_file") and types[c] in ("VARCHAR", "JSON")]   # a number that came as text may be anything
     kept = [quoted(c) for c in have if c not in search and c not in ("user_id", "_email", "_phone", "_name") and c not in PERSONAL_KEYS]
-    hashed = [f"{_hmac(form(quoted(c)))} AS {c}_hash" for c, form in (("_email", _email), ("_phone", _phone)) if c in have]
-    if "_name" in have: hashed.append(f"{_hmac(quoted('_name'))} AS name_hash")
+    hashed = [f"crmlab_hmac(crmlab{c}({c})) AS {c}_hash" for c in ("_email", "_phone") if c in have]
+    if "_name" in have: hashed.append("crmlab_hmac(_name) AS name_hash")
     cleaned = [_clean_text(c, quoted(c) if types[c] == "VARCHAR" else f"CAST({quoted(c)} AS VARCHAR)", table) for c in search if c not in PERSONAL_KEYS]
     if "user_id" not in schema: return rows.project(", ".join(kept + cleaned + hashed))
     made = rows.project(", ".join(kept + cleaned + hashed + ["user_id"]*("user_id" in have)))

@@ -90,7 +90,7 @@ def _sweep(path, manifest, now):
 @dataclass(frozen=True)
 class _Staged:
     "Rows of one table, checked and laid down."
-    file:Path          # Parquet with the good rows
+    file:Path          # Parquet with the good rows, None when there are no rows at all
     good:object        # relation over it
     read:int           # rows read
     fine:int           # of them good
@@ -99,13 +99,21 @@ class _Staged:
 
 def _stage(rows, table):
     "Check rows and lay them down."
+    read = _size(rows)   # before anything is written: after a statement that writes, every relation is bound anew
+    if not read: return _nothing(table)
     made, file = conform(rows, table), spill_folder()/f"{uuid.uuid4().hex}.parquet"
     columns = ", ".join(quoted(c.name) for c in TABLES[table].columns)
-    _pack(made.filter("_reason IS NULL").project(columns), file)
+    placed = made.filter("_reason IS NULL").project(f"{columns}, _file, _line")
+    _pack(placed.project(columns), file)
     good = connection().read_parquet(str(file))
-    read, fine = _size(rows), _size(good)
+    fine = _size(good)
     refused = spilled(made.filter("_reason IS NOT NULL").project(f"{columns}, _file, _line, _reason, _row")) if fine < read else None
-    return _Staged(file, good, read, fine, refused, made.filter("_reason IS NULL").project(f"{columns}, _file, _line"))
+    return _Staged(file, good, read, fine, refused, placed)
+
+def _nothing(table):
+    "A table of which an import has no row, as most exports have of most tables."
+    none = connection().sql(f"SELECT {', '.join(f'CAST(NULL AS {DUCKDB_TYPES[c.type]}) AS {quoted(c.name)}' for c in TABLES[table].columns)} WHERE false")
+    return _Staged(None, none, 0, 0, None, none)
 
 def _pack(relation, file):
     "Write a file as it will stay."
@@ -143,9 +151,9 @@ def _key(table): return ", ".join(map(quoted, TABLES[table].key))
 
 def _once(staged, table):
     "Good rows, one of each key."
-    if not staged.good.aggregate(f"{_key(table)}, count(*) AS times", _key(table)).filter("times > 1").project("1").limit(1).fetchall(): return staged.good
+    if not staged.fine or not staged.good.aggregate(f"{_key(table)}, count(*) AS times", _key(table)).filter("times > 1").project("1").limit(1).fetchall(): return staged.good
     order = ", ".join(f"{c} {'DESC' if TABLES[table].newest else ''}" for c in ("_file", "TRY_CAST(_line AS BIGINT)"))
-    return staged.placed.query("placed", f"SELECT * EXCLUDE (_file, _line) FROM placed QUALIFY row_number() OVER (PARTITION BY {_key(table)} ORDER BY {order}) = 1")
+    return _over(f"SELECT * EXCLUDE (_file, _line) FROM new QUALIFY row_number() OVER (PARTITION BY {_key(table)} ORDER BY {order}) = 1", new=staged.placed)
 
 def _contradicted(staged, table):
     "Keys that this import tells in several ways, of which the last counts."
@@ -339,7 +347,7 @@ def _count_refused(counts, refused):
 # %% ../../nbs/tables/14b_commit.ipynb #857bc217
 def commit(
     path,                 # shop folder; made when absent, once a row is good
-    tables:dict,          # table name → DuckDB relation of raw rows
+    tables,               # table name → DuckDB relation of raw rows; or such pairs, each made when it is asked for
     *,
     kind:str,             # importer, for the manifest
     files=(),             # paths of the files read
@@ -356,7 +364,7 @@ def commit(
     path, now, import_id = Path(path), datetime.now(UTC), uuid.uuid4().hex[:12]
     with _disk_errors(path), ThreadPoolExecutor(1) as beside:
         read_files = beside.submit(lambda: [dict(name=Path(f).name, sha256=sha256(f)) for f in files])   # a whole pass over the files, while the engine is at work
-        staged = _without_orphans({t: _stage(rows, t) for t,rows in tables.items()})
+        staged = _without_orphans({t: _stage(rows, t) for t,rows in (tables.items() if isinstance(tables, dict) else tables)})
         read_files = read_files.result()
         if retract and files: _refuse_empty(path, staged, retract)
         told = {t: s for t, s in staged.items() if t != "identities"}
