@@ -82,9 +82,10 @@ def test_less_is_better_shows_the_chance_of_being_better():
 
 def test_segments_of_numbers_stand_with_their_column_everywhere():
     trial, test = made(frame=people().assign(newbie=lambda f: (f.before > 200).astype(int)))
-    found = personal_gain(trial, test, "womens")
-    shown = [html(trial_segments(trial, test, "womens")), html(personal_section(found, test))]
-    assert all("womens=0" in s and "womens=1" in s and ">0</td>" not in s for s in shown)
+    for lang, named in dict(ja="womens=", en="womens = ").items():
+        speak(lang)
+        shown = [html(trial_segments(trial, test, "womens")), html(personal_section(personal_gain(trial, test, "womens"), test))]
+        assert all(named + "0" in s and named + "1" in s and ">0</td>" not in s for s in shown)
     assert html(trial_segments(trial, test, ["womens", "newbie"])).count("<table") == 2
 
 

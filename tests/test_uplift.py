@@ -282,9 +282,10 @@ def test_values_that_say_nothing_by_themselves_are_shown_with_their_column():
     for values, named in (((0, 1), ["rank=0", "rank=1"]), ((False, True), ["rank=False", "rank=True"]), (("0", "1"), ["rank=0", "rank=1"]), (("Bronze", "Royal"), ["Bronze", "Royal"])):
         rows = counts([(a, values[s == "y"], n, y) for a, s, n, y in USUAL])
         result = uplift(rows, **asked)
-        assert list(result.names("en").values()) == named
+        assert list(result.names("ja").values()) == named
+        assert list(result.names("en").values()) == [n.replace("=", " = ") for n in named]
         ax = result.plot()
-        assert [t.get_text() for t in ax.get_yticklabels()] == [f"{n} · B" for n in named]
+        assert [t.get_text() for t in ax.get_yticklabels()] == [f"{n} · B" for n in result.names().values()]
         plt.close(ax.figure)
 
 

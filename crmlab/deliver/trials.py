@@ -13,7 +13,7 @@ import numpy as np, pandas as pd
 import narwhals.stable.v2 as nw
 from ..core import CrmlabError, known_word, show, show_chance, show_relative, word
 from ..tables.engine import collect, distinct, scan
-from ..tables.shop import UNKNOWN, open_shop, segment_order
+from ..tables.shop import open_shop, segment_order
 from ..sources import datasets
 from ..measure.visits import segment_name
 from ..infer.contrast import certainty
@@ -23,8 +23,8 @@ from .parts import conclusion_box, data_table, folded, footnote, heading, notice
 
 # %% auto #0
 __all__ = ['Trial', 'listed', 'trial_of', 'trial_test', 'trial_title', 'arm_claim', 'explained', 'guard_lines', 'trial_decision',
-           'trial_split', 'span_text', 'writer', 'trial_arms', 'trial_effects', 'spoken_segment', 'trial_segments',
-           'trial_priors', 'trial_terms']
+           'trial_split', 'span_text', 'writer', 'trial_arms', 'trial_effects', 'trial_segments', 'trial_priors',
+           'trial_terms']
 
 # %% ../../nbs/deliver/53d_trials.ipynb #03994344
 @dataclass(frozen=True, eq=False)
@@ -269,19 +269,11 @@ def trial_effects(
     return figure, reading(word("visits.space").join(said)), *trial_arms(test)
 
 # %% ../../nbs/deliver/53d_trials.ipynb #8624669a
-def spoken_segment(
-    column:str,    # segment column
-    segment:str,   # its value
-) -> str:
-    "A segment as readers call it: values that say nothing by themselves (1, True) with their column."
-    mute = segment != UNKNOWN and re.fullmatch(r"[\d.,+-]+|True|False|true|false", segment)
-    return f"{column}={segment}" if mute else segment_name(segment)
-
 def _in_order(trial, test, by):
     "A comparison with its segments in the shop's order and as readers call them."
     order = segment_order(trial.shop, test.frame.segment)
     frame = test.frame.sort_values("segment", key=lambda s: s.map(order.index), kind="stable", ignore_index=True)
-    spoken = lambda f: f.assign(segment=f.segment.map(lambda s: spoken_segment(by, s)))
+    spoken = lambda f: f.assign(segment=f.segment.map(lambda s: segment_name(s, by=by)))
     return replace(test, frame=spoken(frame), decision=spoken(test.decision))
 
 def _one_column(trial, test, by):

@@ -15,6 +15,7 @@ from ..arguments import checked, fitting
 from ..intervals import rate_interval
 from ..tables.engine import collect, scan
 from ..tables.shop import UNKNOWN
+from ..measure.visits import segment_name
 from .contrast import certainty
 from .samples import SUSPICIOUS_SPLIT, arms_in_order, sample_ratio
 from .experiment import metric_name
@@ -175,10 +176,8 @@ def _frame(data, cells, posterior, kind, prob, least, enough):
 
 # %% ../../nbs/infer/45d_uplift.ipynb #30702ba9
 def _names(result, lang):
-    "Segment → how a reader calls it: values that say nothing by themselves (1, True) with their column."
-    speaks = lambda value: isinstance(value, str) and not value.replace(".", "", 1).isdigit()
-    part = lambda column, value: word("segment.unknown", lang) if value == UNKNOWN else value if speaks(value) else f"{column}={value}"
-    return {row["segment"]: " · ".join(part(c, v) for c, v in row.items() if c != "segment" or len(row) == 1) for row in result.segments.to_dict("records")}
+    "Segment → how a reader calls it."
+    return {row["segment"]: " · ".join(segment_name(str(v), lang, by=c) for c, v in row.items() if c != "segment" or len(row) == 1) for row in result.segments.to_dict("records")}
 
 def _claim(p, lang):
     surely = certainty(max(p, 1 - p))
@@ -266,7 +265,7 @@ class Uplift(Result):
     _draw, _read = staticmethod(_draw_uplift), staticmethod(_read_uplift)
 
     def names(self, lang=None) -> dict:
-        "Segment → how tables and sentences call it: 1 of a column womens is womens=1."
+        "Segment → how tables and sentences call it: 1 of a column womens is womens=1, in English womens = 1."
         return _names(self, lang or settings().language)
 
     def model(self):

@@ -231,7 +231,7 @@ def segment_name(segment, lang=None, *, by=None):
     "A segment as a reader calls it; a bare number, or a yes or no, stands behind the name of its column `by`."
     if segment in (ALL, UNKNOWN): return word("segment.all" if segment == ALL else "segment.unknown", lang)
     if (silent := re.fullmatch(r"dormant (\d+)d", segment)): return word("segments.dormant", lang, n=silent[1])
-    if by and re.fullmatch(r"[+-]?\d+(\.\d+)?|true|false|yes|no", segment, re.I): return word("segment.of", lang, by=by, value=segment)
+    if by and re.fullmatch(r"[\d.,+-]+|true|false|yes|no", segment, re.I): return word("segment.of", lang, by=by, value=segment)
     return known_word(f"segments.name.{segment}", segment, lang)
 
 def named_segment(result, segment, lang=None):
