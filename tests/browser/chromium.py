@@ -55,18 +55,18 @@ def opened(browser, url: str, size: dict = DESKTOP, wait: str = "load"):
 
 
 def overflow(page) -> int:
-    "Pixels by which the page is wider than the window, and the elements that stick out when it is."
-    return page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+    "Pixels by which the page is wider than the screen; a phone's window grows with a page that is too wide."
+    return page.evaluate("document.documentElement.scrollWidth") - page.viewport_size["width"]
 
 
 def sticking_out(page) -> list[str]:
-    "Elements that reach beyond the window's right edge and are not inside something that scrolls."
-    return page.evaluate("""() => [...document.querySelectorAll('body *')].filter(e => {
-        if (e.getBoundingClientRect().right <= window.innerWidth + 1) return false;
+    "Elements that reach beyond the screen's right edge and are not inside something that scrolls."
+    return page.evaluate("""width => [...document.querySelectorAll('body *')].filter(e => {
+        if (e.getBoundingClientRect().right <= width + 1) return false;
         for (let p = e.parentElement; p && p !== document.body; p = p.parentElement)
           if (['auto', 'scroll', 'hidden'].includes(getComputedStyle(p).overflowX)) return false;
         return true;
-      }).slice(0, 5).map(e => e.tagName + '.' + e.className + ': ' + (e.textContent || '').slice(0, 40))""")
+      }).slice(0, 5).map(e => e.tagName + '.' + e.className + ': ' + (e.textContent || '').slice(0, 40))""", page.viewport_size["width"])
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):

@@ -38,6 +38,16 @@ def test_page_opens_without_outside_requests(site, browser, path, size):
         assert page.evaluate("[...document.images].filter(i => !i.complete || i.naturalWidth === 0).length") == 0, "a picture did not load"
 
 
+def test_no_page_is_wider_than_a_phone(site, browser):
+    with opened(browser, f"{site}/genindex.html", PHONE) as page:
+        links = set(page.evaluate("[...document.querySelectorAll('nav a')].map(a => a.href.split('#')[0])"))
+        pages, wide = sorted(a for a in links if a.startswith(site) and a.endswith(".html")), {}
+        for address in pages:
+            page.goto(address)
+            if overflow(page) > 0: wide[address.removeprefix(site)] = sticking_out(page)
+        assert len(pages) > 50 and not wide, wide
+
+
 @pytest.mark.parametrize("query", ["会員ランク", "heatmap"])
 def test_search_finds(site, browser, query):
     with opened(browser, f"{site}/search.html?q={query}") as page:
