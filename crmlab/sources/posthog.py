@@ -47,7 +47,7 @@ def _scan(file):
         raise CrmlabError(f"{file}: neither PostHog events (event, distinct_id, properties, timestamp) nor its heatmaps (x, y, type, current_url, timestamp); export one of these tables")
     return _shaped(rows), refused
 
-# %% ../../nbs/sources/22_posthog.ipynb #bb9c41ae
+# %% ../../nbs/sources/22_posthog.ipynb #7b12a9a7
 _OWN = "session_id current_url referrer viewport_width viewport_height pageview_id device_id device_type raw_user_agent useragent user_id is_identified anon_distinct_id".split()
 _DEEP = {c: f"prev_pageview_{c}" for c in ("last_scroll", "max_scroll", "max_content", "max_content_percentage", "duration")}   # of the page view before
 _SELDOM = dict(captured="event_type", set_now="set", flag="feature_flag", response="feature_flag_response", prev_id="prev_pageview_id", prev_path="prev_pageview_pathname") | _DEEP   # only some of PostHog's own events have them
@@ -72,11 +72,11 @@ def _user():
 def _rest(scan):
     "SQL of what the shop's own events say beyond their columns."
     forms = forms_of(scan, "properties", _MADE)
-    nothing = f"COALESCE({', '.join(f'p.{c}' for c in _MONEY)}) IS NULL AND {has_only('properties', (*_DROPPED, *PERSONAL_FIELDS, *_MONEY), forms)}"
+    nothing = f"money IS NULL AND {has_only('properties', (*_DROPPED, *PERSONAL_FIELDS, *_MONEY), forms)}"
     rest = telling(without("properties", _DROPPED, {n for names, *_ in forms for n in names} or None))
     return f"CASE WHEN {_MADE} THEN CASE WHEN NOT ({nothing}) THEN {rest} END END"
 
-# %% ../../nbs/sources/22_posthog.ipynb #9a501bb5
+# %% ../../nbs/sources/22_posthog.ipynb #e7b2b710
 _NAMES = {"$pageview": "page_view", "$pageleave": "page_leave", "$identify": "identify", "$rageclick": "rageclick", "$dead_click": "deadclick", **TRACK_EVENTS}
 
 def _selector():
@@ -101,10 +101,10 @@ def _columns():
         COALESCE({_own('device_id')}, {_own('anon_distinct_id')}, distinct_id) AS visitor_id, COALESCE({_own('session_id')}, session_id) AS session_id, {_own('pageview_id')} AS pageview_id,
         COALESCE({_own('current_url')}, current_url) AS _url, nullif({_own('referrer')}, '$direct') AS _referrer, COALESCE({_own('raw_user_agent')}, {_own('useragent')}) AS _user_agent, {device} AS device,
         {numeric(_own('viewport_width'))} AS viewport_w, {numeric(_own('viewport_height'))} AS viewport_h, {_selector()} AS selector, COALESCE(p.product_id, p.sku) AS item_id, p.category AS category,
-        {numeric(f"COALESCE({', '.join(f'p.{c}' for c in _MONEY)})")} AS value, p.currency AS currency, props, {_text(seldom, f"COALESCE({', '.join(map(_own, _SELDOM.values()))}) IS NOT NULL")} AS seldom,
+        {numeric('money')} AS value, p.currency AS currency, props, {_text(seldom, f"COALESCE({', '.join(map(_own, _SELDOM.values()))}) IS NOT NULL")} AS seldom,
         CASE WHEN u IS NOT NULL AND starts_with(ltrim(person_properties), '{{') THEN person_properties END AS person, {shaped} AS whole, type, {_text({c: c for c in _OF_POINT}, 'event IS NULL')} AS point"""
 
-# %% ../../nbs/sources/22_posthog.ipynb #a0ef0292
+# %% ../../nbs/sources/22_posthog.ipynb #a55fb863
 _COUNTED = dict(events="call IS NOT NULL AND whole", places="type IS NOT NULL AND _url IS NOT NULL", points="call IS NULL AND type IS NOT NULL", clicks="call IS NULL AND type = 'click'", stray="call IS NULL AND type IS NULL OR call IS NOT NULL AND NOT COALESCE(whole, false)",
                 outside_pages="call <> '$$heatmap' AND whole AND _url IS NULL", heatmap_events="call = '$$heatmap' AND whole", depths="call IN ('$pageview', '$pageleave') AND seldom IS NOT NULL")
 
@@ -112,7 +112,7 @@ def _calls(file):
     "Events and points of a file, how many of each kind there are, lines that are none."
     scan, refused = _scan(file)
     first = picked("properties", [*(f"${n}" for n in (*_OWN, *_SELDOM.values())), *_GOODS, *_MONEY])
-    laid, lost = lay_down(scan, f"*, {first} AS p", f"*, {_user()} AS u, {_rest(scan)} AS props", _columns(), file=file)
+    laid, lost = lay_down(scan, f"*, {first} AS p", f"*, {_user()} AS u, COALESCE({', '.join(f'p.{c}' for c in _MONEY)}) AS money, {_rest(scan)} AS props", _columns(), file=file)
     counts = Counter(dict(zip(_COUNTED, laid.aggregate(", ".join(f"count(*) FILTER ({sql})" for sql in _COUNTED.values())).fetchall()[0], strict=True)))
     if not (counts["events"] or counts["places"]): raise CrmlabError(f"{file}: no row of PostHog's events or heatmaps in it; export them as JSON lines or Parquet, the heatmaps also as CSV")
     return laid.project(f"*, {picked('seldom', _SELDOM)} AS s, {picked('point', _OF_POINT)} AS q"), counts, refused + lost
