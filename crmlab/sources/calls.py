@@ -16,8 +16,8 @@ from .web import PERSONAL_TRAITS
 
 # %% auto #0
 __all__ = ['PERSONAL_FIELDS', 'scan_lines', 'scan_parquet', 'lay_down', 'numeric', 'unread', 'with_texts', 'moment', 'micros',
-           'picked', 'fields_of', 'without', 'person_columns', 'is_personal', 'trait_rows', 'last_told', 'changes',
-           'net_orders', 'equal_lines']
+           'picked', 'forms_of', 'fields_of', 'has_only', 'without', 'telling', 'person_columns', 'is_personal',
+           'trait_rows', 'last_told', 'changes', 'net_orders', 'equal_lines']
 
 # %% ../../nbs/sources/19b_calls.ipynb #f5cf7bd9
 _LARGEST, _MOST_REFUSED = 1 << 25, 100_000   # bytes of one line, refused lines that are kept
@@ -131,15 +131,36 @@ def picked(
     "SQL of a struct with these fields as text, null where the object lacks them."
     return f"json_transform({sql}, {literal(json.dumps(dict.fromkeys(names, 'VARCHAR')))})"
 
-# %% ../../nbs/sources/19b_calls.ipynb #5d55f03c
+# %% ../../nbs/sources/19b_calls.ipynb #1f7c4bcd
+def _form(sql): return f"CAST(json_keys({sql}) AS VARCHAR)"   # as one text, since lists compare name by name
+
+def forms_of(
+    scan,              # relation, not yet read
+    column:str,        # JSON objects
+    rows:str="true",   # SQL: which of the first rows
+) -> list:             # (names of the fields, the same as one text, number of objects), the commonest first
+    "Lists of fields that the first objects of a column have."
+    try: return connection().sql(f"SELECT json_keys({quoted(column)}), {_form(quoted(column))}, count(*) AS n FROM (SELECT * FROM scan LIMIT 1000) WHERE {quoted(column)} IS NOT NULL AND {rows} GROUP BY ALL ORDER BY n DESC, 2").fetchall()
+    except duckdb.Error: return []   # the pass over the whole file says what is wrong
+
 def fields_of(
     scan,          # relation, not yet read
     column:str,    # JSON objects
 ) -> set:
     "Names of the fields in the first objects of a column."
-    try: return {name for (name,) in connection().sql(f"SELECT DISTINCT unnest(json_keys({quoted(column)})) FROM (SELECT {quoted(column)} FROM scan LIMIT 1000)").fetchall()}
-    except duckdb.Error: return set()   # the pass over the whole file says what is wrong
+    return {name for names, _, _ in forms_of(scan, column) for name in names}
 
+def has_only(
+    sql:str,       # SQL of a JSON object
+    names,         # fields
+    forms:list,    # from `forms_of`
+) -> str:
+    "SQL that is true only of objects without other fields; `false` where too few are of a form that tells."
+    known = [(text, n) for fields, text, n in forms if {*fields} <= {*names}][:4]   # of a longer list the engine makes a join, which loses the order of the rows
+    if 2*sum(n for _, n in known) < sum(n for *_, n in forms) or not known: return "false"
+    return f"{_form(sql)} IN ({', '.join(literal(text) for text, _ in known)})"
+
+# %% ../../nbs/sources/19b_calls.ipynb #b68ac03b
 def _left_out(sql, names):
     "SQL of an object as JSON text without some fields; taking it apart costs more than looking for the names."
     some, rest = '"(' + "|".join(map(re.escape, names)) + ')"', f"json_merge_patch({sql}, {literal(json.dumps(dict.fromkeys(names)))})"
@@ -157,6 +178,13 @@ def without(
     rest = f"[{_left_out(sql, usual) if usual else f'CAST({sql} AS VARCHAR)'}]"
     if rare: rest = f"list_transform({rest}, lambda t: {_left_out('t', rare)})"
     return f"list_filter({rest}, lambda t: t <> '{{}}')[1]"   # `nullif` would take the object apart twice
+
+def telling(
+    sql:str,   # SQL of a JSON object as text
+) -> str:
+    "SQL of the same, null when all its fields are null: these say nothing."
+    nulls = r'\s*\{(\s*"([^"\\]|\\.)*"\s*:\s*null\s*,?)*\s*\}\s*'
+    return f"list_filter([{sql}], lambda t: NOT regexp_full_match(t, {literal(nulls)}))[1]"   # a list, so that the object is made once
 
 # %% ../../nbs/sources/19b_calls.ipynb #f477d82c
 def person_columns(
