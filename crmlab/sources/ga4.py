@@ -47,30 +47,28 @@ def _scan(file):
     try: return rows.project(", ".join([*(_cast(c, have.get(c), t) for c, t in _FIELDS.items()), "_lost"]))
     except duckdb.Error as e: raise CrmlabError(f"{file}: its columns are not GA4's ({str(e).splitlines()[0]}); export the table events_* of BigQuery") from e
 
-# %% ../../nbs/sources/23_ga4.ipynb #f108567b
+# %% ../../nbs/sources/23_ga4.ipynb #d3996d3a
 _PARAMS = "page_location page_referrer firebase_screen firebase_screen_class ga_session_id source medium campaign value currency transaction_id tax shipping".split()
 _OWN = (*_PARAMS, "ga_session_number", "session_engaged", "engaged_session_event", "debug_mode", "ignore_referrer", "term", "entrances", "batch_ordering_id", "batch_page_id")
 
 def _said(value): return f"COALESCE({value}.string_value, {value}.int_value, {value}.double_value, {value}.float_value)"
 
-_LISTS = f"list_transform(event_params, lambda e: e.key) AS _keys, list_transform(event_params, lambda e: {_said('e.value')}) AS _values"
+_LISTS = f"list_transform(event_params, lambda e: e.key) AS _keys, list_transform(event_params, lambda e: nullif({_said('e.value')}, '')) AS _values"
 
 def _picked():
-    "SQL of a struct of the wanted parameters, from the lists `_keys` and `_values`; an empty one is none, but `nullif` would look for each twice."
+    "SQL of a struct of the wanted parameters, from the lists `_keys` and `_values`."
     return "struct_pack(" + ", ".join(f"{p} := _values[list_position(_keys, '{p}')]" for p in _PARAMS) + ")"
 
-_FILLED = "struct_pack(" + ", ".join(f"{p} := nullif(p.{p}, '')" for p in _PARAMS) + ")"
-
 def _rest():
-    "SQL of the other parameters as JSON text; one without a value is null and left out by the joining."
+    "SQL of the other parameters as JSON text; one without a name or a value is null, which the joining leaves out."
     number = "COALESCE(e.value.int_value, e.value.double_value, e.value.float_value)"
     plain = f"e.value.string_value IS NULL AND regexp_full_match({number}, '-?(0|[1-9][0-9]*)([.][0-9]+)?')"
     shown = f"CASE WHEN {plain} THEN {number} ELSE CAST(to_json({_said('e.value')}) AS VARCHAR) END"
-    known = f"list_contains(['', {', '.join(map(literal, _OWN))}], COALESCE(e.key, ''))"   # IN would compare each name with each key
+    known = f"list_contains(['', {', '.join(map(literal, _OWN))}], e.key)"   # IN would compare each name with each key
     pairs = f"list_transform(event_params, lambda e: CASE WHEN NOT {known} THEN CAST(to_json(e.key) AS VARCHAR) || ':' || {shown} END)"
     return f"'{{' || nullif(array_to_string({pairs}, ','), '') || '}}'"
 
-# %% ../../nbs/sources/23_ga4.ipynb #5a387d26
+# %% ../../nbs/sources/23_ga4.ipynb #22f7f0f6
 _NAMES = dict(screen_view="page_view", click="outbound_click", view_search_results="search")
 
 def _device(): return "CASE WHEN lower(device.category) IN ('desktop', 'tablet', 'mobile') THEN lower(device.category) END"   # a television is none of them
@@ -89,15 +87,13 @@ def _columns():
         {numeric('COALESCE(ecommerce.purchase_revenue, p.value)')} AS value, p.currency AS currency, props, privacy_info.analytics_storage = 'No' AS declined,
         CASE WHEN starts_with(user_properties, '[') AND user_properties <> '[]' THEN CASE WHEN user_id IS NULL THEN '' ELSE CAST(user_properties AS VARCHAR) END END AS user_properties, {sold} AS sold"""
 
-_ITEMS = [dict.fromkeys(_ITEM, "VARCHAR")]
-_SOLD = json.dumps(dict(id="VARCHAR", sale=dict.fromkeys(_SALE, "VARCHAR"), items=_ITEMS, p=dict.fromkeys(_PARAMS, "VARCHAR")))
+_SOLD = json.dumps(dict(id="VARCHAR", sale=dict.fromkeys(_SALE, "VARCHAR"), items=[dict.fromkeys(_ITEM, "VARCHAR")], p=dict.fromkeys(_PARAMS, "VARCHAR")))
 _PROPERTIES = json.dumps([dict(key="VARCHAR", value=dict.fromkeys(("string_value", "int_value", "float_value", "double_value", "set_timestamp_micros"), "VARCHAR"))])
 
 def _told(scan):
     "Events with their parameters picked out; one statement, since each step on its own would be planned again with all before it."
-    first = f"CASE WHEN items <> '[]' THEN from_json(items, {literal(json.dumps(_ITEMS))})[1] END"
-    return connection().sql(f"""SELECT * REPLACE ({_FILLED} AS p) FROM (
-        SELECT * EXCLUDE (_keys, _values, event_params), {_picked()} AS p, {_rest()} AS props, {first} AS item FROM (SELECT *, {_LISTS} FROM scan))""")
+    first = f"CASE WHEN items <> '[]' THEN from_json(items, {literal(json.dumps([dict(item_id='VARCHAR', item_category='VARCHAR')]))})[1] END"
+    return connection().sql(f"SELECT * EXCLUDE (_keys, _values, event_params), {_picked()} AS p, {_rest()} AS props, {first} AS item FROM (SELECT *, {_LISTS} FROM scan)")
 
 def _events_of(file):
     "Events of a file, lines that are none."
@@ -126,13 +122,13 @@ def _attributes(events):
     once = held.aggregate("user_id, _email, attribute, value, valid_from, unnest(max(struct_pack(_file, _line)))", "user_id, _email, attribute, value, valid_from")
     return changes(once)
 
-# %% ../../nbs/sources/23_ga4.ipynb #6238ad5f
+# %% ../../nbs/sources/23_ga4.ipynb #2880062b
 def _order_id(): return "COALESCE(" + ", ".join(f"nullif({_known(f'trim({s}.transaction_id)')}, '')" for s in ("sale", "p")) + ")"
 
 def _sold(events):
     "Purchases and refunds with their records, laid down: they are few, and read more than once."
     told = events.filter("sold IS NOT NULL").project(f"event, user_id, _email, ts, _file, _line, from_json(sold, {literal(_SOLD)}) AS s")
-    return spilled(told.project(f"* EXCLUDE (s), s.id AS id, s.sale AS sale, s.items AS items, s.p AS p"))
+    return spilled(told.project("* EXCLUDE (s), s.id AS id, s.sale AS sale, s.items AS items, s.p AS p"))
 
 def _sales(sold, currency):
     "Purchases in the shape of sales."
