@@ -62,7 +62,7 @@ def refuse_no_text(
     for first, what in _NO_TEXT.items():
         if start.startswith(first): raise CrmlabError(f"{file}: this is {what}")
 
-# %% ../../nbs/sources/18_files.ipynb #081719cc
+# %% ../../nbs/sources/18_files.ipynb #109a0e7c
 def _opened(file):
     "A file's bytes, unpacked when it is gzip."
     return gzip.open(file, "rb") if packed(file) else open(file, "rb")
@@ -76,12 +76,12 @@ def _chunks(file, size=_CHUNK, start=0, end=None):
                 yield chunk
     except (OSError, EOFError) as e: raise CrmlabError(f"{file}: cannot be read ({getattr(e, 'strerror', None) or e}); give a readable, complete file") from e
 
-def _decoded(file, encoding, start=0, end=None):
-    "The file's text in UTF-8, piece by piece; a byte that is not in the encoding is an error with its place."
+def _decoded(file, encoding, start=0, end=None, encode=str.encode):
+    "The file's text in UTF-8 (or what else is made of it), piece by piece; a byte that is not in the encoding is an error with its place."
     decode, at = codecs.getincrementaldecoder(encoding)(), start
     for chunk in itertools.chain(_chunks(file, start=start, end=end), [b""]):
         waiting = len(decode.getstate()[0])   # the first half of a character
-        try: yield decode.decode(chunk, final=not chunk).encode()
+        try: yield encode(decode.decode(chunk, final=not chunk))
         except UnicodeError as e:   # some codecs tell no place
             raise CrmlabError(f"{file} near byte {at - waiting + getattr(e, 'start', 0):,}: not {encoding}; say which encoding it has, such as encoding='cp932' or 'utf-8'") from e
         at += len(chunk)
@@ -155,7 +155,7 @@ def _copied(file, encoding, copy):
             for left in (part, Path(f"{part}~")): left.unlink(missing_ok=True)
     return copy.stat().st_size
 
-# %% ../../nbs/sources/18_files.ipynb #ae90dfa0
+# %% ../../nbs/sources/18_files.ipynb #428c889f
 def _codec(encoding):
     "Python's name of an encoding of text."
     try: found = codecs.lookup(encoding)
@@ -174,7 +174,7 @@ def utf8_copy(
         for other in ("utf-8", "euc_jp"):
             if _looks_like(start, other): raise CrmlabError(f"{file}: declared {encoding}, but it is {other}; import it with encoding='{other}'")
     copy, plain = spill_folder()/f"{uuid.uuid4().hex}.txt", name == "utf-8-sig" and not packed(file) and not start.startswith(codecs.BOM_UTF8)
-    size = sum(map(len, _decoded(file, name))) if plain else _copied(file, name, copy)
+    size = sum(_decoded(file, name, encode=len)) if plain else _copied(file, name, copy)
     if not size: raise CrmlabError(f"{file}: empty file; export it again")
     return Path(file) if plain else copy
 
