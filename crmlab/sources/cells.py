@@ -295,7 +295,7 @@ def _over_lines(cells, cell, name):
     which = dict(first="arg_min", last="arg_max")[cell["lines"]]
     return _aggregate(cells, f"{which}({text_of(cells, _bare(cell), name)}, _line){_filter(cells, cell)}", name)
 
-# %% ../../nbs/sources/27_cells.ipynb #c088580a
+# %% ../../nbs/sources/27_cells.ipynb #d111232b
 _PLAIN_TIME = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}([ T]\d{1,2}:\d{2}(:\d{2})?)?"
 
 def _offset(timezone):
@@ -309,8 +309,8 @@ def _moment(text, timezone):
     zoned = f"TRY_CAST(replace(replace({text}, ' +', '+'), ' -', '-') AS TIMESTAMPTZ)"   # 2026-02-01 00:30:00 +0900
     usual, offset = f"strlen({text}) = 19 AND {text} BETWEEN '1971' AND '2099' AND ({text} LIKE '____-__-_____:__:__' OR {text} LIKE '____/__/_____:__:__')", _offset(timezone)
     quick = f"CASE WHEN {usual} THEN TRY_CAST({text} || {literal(offset)} AS TIMESTAMPTZ) END" if offset else "NULL"
-    return f"""COALESCE({quick}, CASE WHEN strlen({text}) > 19 AND substr({text}, 20, 1) = ' ' THEN COALESCE({zoned}, {time_sql(text, timezone)})
-               WHEN regexp_full_match({text}, {literal(_PLAIN_TIME)}) THEN {plain} ELSE {time_sql(text, timezone)} END)"""
+    return f"""COALESCE({quick}, CASE WHEN strlen({text}) > 19 AND substr({text}, 20, 1) = ' ' THEN {zoned} WHEN regexp_full_match({text}, {literal(_PLAIN_TIME)}) THEN {plain} END,
+               {time_sql(text, timezone)})"""
 
 def _time(cells, cell, text, name):
     "SQL of a moment, and of a text that is none."
