@@ -2016,6 +2016,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'crmlab.sources.files._any_time': ('sources/files.html#_any_time', 'crmlab/sources/files.py'),
                                       'crmlab.sources.files._arrow_schema': ('sources/files.html#_arrow_schema', 'crmlab/sources/files.py'),
                                       'crmlab.sources.files._batch': ('sources/files.html#_batch', 'crmlab/sources/files.py'),
+                                      'crmlab.sources.files._buffer': ('sources/files.html#_buffer', 'crmlab/sources/files.py'),
                                       'crmlab.sources.files._chunks': ('sources/files.html#_chunks', 'crmlab/sources/files.py'),
                                       'crmlab.sources.files._codec': ('sources/files.html#_codec', 'crmlab/sources/files.py'),
                                       'crmlab.sources.files._copied': ('sources/files.html#_copied', 'crmlab/sources/files.py'),

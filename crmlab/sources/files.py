@@ -203,14 +203,25 @@ def csv_header(
         try: return _named(next(csv.reader(f, delimiter=delimiter), []), file), delimiter
         except csv.Error as e: raise CrmlabError(f"{file}: the header is not readable as CSV ({e}); check its quotes") from e
 
-# %% ../../nbs/sources/18_files.ipynb #fbb89644
+# %% ../../nbs/sources/18_files.ipynb #d7659436
 _MOST_REFUSED = 100_000   # broken lines that are kept with their text
-_LONGEST = 1 << 25        # bytes of a line; without a size the engine's buffers would hold sixteen such lines each, and one core read while the other waits
+_LONGEST = 1 << 25        # bytes of a line
+
+def _buffer(source):
+    "Bytes of the engine's buffers: two of the longest lines, or its usual sixteen where a quote may be open for long, since a record over three buffers never ends there."
+    piece, quoted = bytearray(_LONGEST//2), False
+    with open(source, "rb", buffering=0) as f:
+        while n := f.readinto(piece):
+            if n < len(piece): del piece[n:]
+            ends, here = b"\n" in piece or b"\r" in piece, b'"' in piece
+            quoted = quoted or here
+            if n == _LONGEST//2 and not (ends and here >= quoted): return 16*_LONGEST
+    return 2*_LONGEST
 
 def _scan_csv(source, names, delimiter):
     "SQL of a CSV as text columns; what does not fit goes into the engine's table of rejects."
     columns = ", ".join(f"{literal(n)}: 'VARCHAR'" for n in names)
-    return f"""read_csv({literal(source)}, columns={{{columns}}}, delim={literal(delimiter)}, quote='"', escape='"', header=true, auto_detect=false, store_rejects=true, buffer_size={_LONGEST},
+    return f"""read_csv({literal(source)}, columns={{{columns}}}, delim={literal(delimiter)}, quote='"', escape='"', header=true, auto_detect=false, store_rejects=true, buffer_size={_buffer(source)},
         rejects_table='crmlab_rejects', rejects_scan='crmlab_scans', rejects_limit=0, null_padding=false, max_line_size={_LONGEST})"""
 
 def _reject_rows(file, table):
