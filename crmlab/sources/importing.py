@@ -18,7 +18,7 @@ from ..tables.schema import TABLES
 from ..tables.engine import connection, spilled
 from ..tables.conform import PLACE, literal, quoted
 from ..tables.shop import Shop, open_shop, read_manifest, read_shop_settings
-from ..tables.commit import RETRACT, commit, is_shop, store_media
+from ..tables.commit import RETRACT, commit, hashing, is_shop, store_media
 from .files import Reading, find_files, union
 from .privacy import person_keys, protected, pseudonym_key, scrubbed, set_key
 from .web import located
@@ -230,10 +230,11 @@ def import_data(
     defined = read_definitions(dict(events=shop.events, attributes=shop.attributes))   # a wrong one is told before anything is written
     mark = _same_key(into, key, pii)
     set_key(key)
-    reading = KINDS[kind].function(files, shop=shop, **options)
-    refused = [r | dict(row=scrubbed(str(r["row"]), key) if pii == "hash" else r["row"]) for r in reading.refused]
     chosen = {k: str(v) for k,v in options.items()} | (dict(pii="keep") if pii == "keep" else {})
-    counts = commit(into, _prepared(reading, shop, into, pii), kind=kind, files=files, options=chosen, refused=refused, notes=reading.notes, retract=retract, label=chosen.get("columns", ""), key=mark)
+    with hashing(files) as hashed:   # a whole pass over the files, in what the engine leaves of the cores
+        reading = KINDS[kind].function(files, shop=shop, **options)
+        refused = [r | dict(row=scrubbed(str(r["row"]), key) if pii == "hash" else r["row"]) for r in reading.refused]
+        counts = commit(into, _prepared(reading, shop, into, pii), kind=kind, files=hashed, options=chosen, refused=refused, notes=reading.notes, retract=retract, label=chosen.get("columns", ""), key=mark)
     if defined and is_shop(into) and open_shop(into).has("events"): apply_definitions(into)
     shop = open_shop(into) if is_shop(into) else Shop(into, read_manifest(into), shop)   # not one row was good, and no folder was made
     shop = replace(shop, counts={c["table"]: {k: v for k,v in c.items() if k != "table"} for c in counts})

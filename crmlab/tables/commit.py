@@ -6,9 +6,9 @@ What happens to a client's data when an import is cut off halfway, when the same
 
 # %% ../../nbs/tables/14b_commit.ipynb #a5506e6c
 from __future__ import annotations
-import hashlib, json, os, shutil, uuid
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+import hashlib, json, os, shutil, sys, threading, uuid
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +20,8 @@ from .shop import MANIFEST, read_manifest
 from .conform import conform, literal, quoted
 
 # %% auto #0
-__all__ = ['TRACKERS', 'RETRACT', 'new_shop', 'is_shop', 'rejected_folder', 'store_media', 'sha256', 'commit', 'Writer', 'staged']
+__all__ = ['TRACKERS', 'RETRACT', 'new_shop', 'is_shop', 'rejected_folder', 'store_media', 'sha256', 'hashing', 'commit',
+           'Writer', 'staged']
 
 # %% ../../nbs/tables/14b_commit.ipynb #b7ba8ddf
 @contextmanager
@@ -288,9 +289,29 @@ def store_media(
 
 def sha256(
     path,        # file
+    *,
+    stop=None,   # threading.Event that says that nobody waits for the hash any more
 ) -> str:
     "Hash of a file's content."
-    with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0) as f:
+        while (piece := f.read(1 << 20)) and not (stop and stop.is_set()): digest.update(piece)
+    return digest.hexdigest()
+
+def _when_idle():
+    "Let this thread have what others leave of a core, where threads have a rank of their own."
+    with suppress(OSError):
+        if sys.platform == "linux": os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+
+@contextmanager
+def hashing(
+    files,       # paths
+):               # Future of a list of dicts: name, sha256
+    "Hashes of files, made while the block does something else; given up when it ends."
+    stop = threading.Event()
+    with ThreadPoolExecutor(1, initializer=_when_idle) as beside:
+        try: yield beside.submit(lambda: [dict(name=Path(f).name, sha256=sha256(f, stop=stop)) for f in files])
+        finally: stop.set()
 
 # %% ../../nbs/tables/14b_commit.ipynb #aeff7961
 @dataclass(frozen=True)
@@ -350,7 +371,7 @@ def commit(
     tables,               # table name → DuckDB relation of raw rows; or such pairs, each made when it is asked for
     *,
     kind:str,             # importer, for the manifest
-    files=(),             # paths of the files read
+    files=(),             # paths of the files read, or what `hashing` gives of them
     refused=(),           # rows the importer itself could not read: dicts of table, file, line, reason, row
     options=None,         # of the import, for the manifest
     notes=None,           # counts of what was left out on purpose, for the manifest
@@ -362,11 +383,10 @@ def commit(
     "Check, deduplicate and write an import, and make it live at once; raises `CrmlabError` and changes nothing on failure."
     if retract not in (None, *RETRACT): raise CrmlabError(f"retract={retract!r} is not one of {', '.join(RETRACT)}")
     path, now, import_id = Path(path), datetime.now(UTC), uuid.uuid4().hex[:12]
-    with _disk_errors(path), ThreadPoolExecutor(1) as beside:
-        read_files = beside.submit(lambda: [dict(name=Path(f).name, sha256=sha256(f)) for f in files])   # a whole pass over the files, while the engine is at work
+    with _disk_errors(path), nullcontext(files) if isinstance(files, Future) else hashing(files) as hashed:
         staged = _without_orphans({t: _stage(rows, t) for t,rows in (tables.items() if isinstance(tables, dict) else tables)})
-        read_files = read_files.result()
-        if retract and files: _refuse_empty(path, staged, retract)
+        read_files = hashed.result()
+        if retract and read_files: _refuse_empty(path, staged, retract)
         told = {t: s for t, s in staged.items() if t != "identities"}
         if not is_shop(path) and not any(s.fine for s in told.values()):   # nothing to make a shop of
             _keep_rejected(staged, refused, rejected_folder(path), import_id)
@@ -379,7 +399,7 @@ def commit(
             counts = _count_refused([changes[t].counts for t in staged], refused)
             record = dict(id=import_id, at=now.isoformat(), kind=kind, options=options or {}, notes=notes or {}, counts=counts, key=key, version=version_of("crmlab"), files=read_files)
             _keep_rejected(staged, refused, rejected_folder(path), import_id)
-            if any(c.counts["kept"] or c.superseded for c in changes.values()) or (any(c["rejected"] for c in counts) and files and not known): _publish(path, manifest, changes, record)
+            if any(c.counts["kept"] or c.superseded for c in changes.values()) or (any(c["rejected"] for c in counts) and read_files and not known): _publish(path, manifest, changes, record)
     return counts
 
 # %% ../../nbs/tables/14b_commit.ipynb #37c10483
