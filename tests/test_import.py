@@ -246,3 +246,23 @@ def test_hillstrom_meets_its_published_rates(data, monkeypatch):
     monkeypatch.setenv("CRMLAB_DATA_CACHE", str(data))
     rates = cl.datasets.load("hillstrom").groupby("segment").visit.mean()
     assert rates.round(6).to_dict() == {"Mens E-Mail": .182757, "No E-Mail": .106167, "Womens E-Mail": .151400}
+
+
+MANY = 50_000   # more than two groups of rows of what is laid down on the way
+
+
+def _call(kind, i, when):
+    "One page view as a tracker writes it."
+    if kind == "segment": return dict(type="page", messageId=f"m{i}", anonymousId=f"v{i % 999}", timestamp=when, context=dict(page=dict(url=f"https://shop.example/{i % 7}")))
+    if kind == "posthog": return dict(uuid=f"m{i}", event="$pageview", distinct_id=f"v{i % 999}", timestamp=when, properties={"$current_url": f"https://shop.example/{i % 7}", "$device_id": f"v{i % 999}"})
+    return dict(event_name="page_view", event_timestamp=when, user_pseudo_id=f"v{i % 999}", event_bundle_sequence_id=str(i), event_params=[dict(key="page_location", value=dict(string_value=f"https://shop.example/{i % 7}"))])
+
+
+@pytest.mark.parametrize("kind", ["segment", "posthog", "ga4"])
+def test_refused_lines_of_a_long_file_keep_their_numbers(kind, tmp_path):
+    broken, good = {7, 20_481, 40_960, 49_999}, {"ga4": "1769000000000000"}.get(kind, "2026-01-21T13:00:00Z")
+    (tmp_path/"calls.json").write_text("\n".join(json.dumps(_call(kind, i, "never" if i in broken else good)) for i in range(1, MANY + 1)), encoding="utf-8")
+    shop = cl.import_data(kind, tmp_path/"calls.json", into=tmp_path/"shop")
+    told = [json.loads(line) for file in (tmp_path/"shop/_rejected").iterdir() for line in file.read_text(encoding="utf-8").splitlines()]
+    assert {r["line"] for r in told} == broken and len(told) == len(broken)
+    assert shop.counts["events"] == dict(read=MANY, kept=MANY - len(broken), duplicate=0, rejected=len(broken))
