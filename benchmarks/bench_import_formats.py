@@ -38,7 +38,7 @@ def one(kind: str, source, rounds: int = 1) -> dict:
     return best | dict(peak_mb=max(r["peak_mb"] for r in runs), runs=rounds)
 
 
-def measure(rows: int = 1_000_000, rounds: int = 2) -> dict:
+def measure(rows: int = 1_000_000, rounds: int = 4) -> dict:
     found = {}
     for kind in exports.FORMATS:
         file = export_of(kind, rows)
