@@ -22,7 +22,7 @@ __version__ = "0.1.0"
 _MODULE_OF = {
     "CrmlabError": "core", "settings": "core", "word": "core",
     "Shop": "tables.shop", "open_shop": "tables.shop", "Table": "tables.engine", "scan": "tables.engine",
-    "schema_frame": "tables.schema", "new_shop": "tables.commit",
+    "schema_frame": "tables.schema", "new_shop": "tables.folder",
     "import_data": "sources.importing", "simulate": "sources.simulate",
     "preview_definitions": "sources.define", "apply_definitions": "sources.define",
     "sessionize": "measure.visits", "first_view": "measure.visits", "scroll_reach": "measure.visits",

@@ -153,7 +153,8 @@ def small_shop(tmp_path_factory) -> Path:
     "The folder of that shop."
     import pandas as pd
 
-    from crmlab.tables.commit import commit, new_shop
+    from crmlab.tables.commit import commit
+    from crmlab.tables.folder import new_shop
     from crmlab.tables.engine import connection
     folder = tmp_path_factory.mktemp("shops")/"small"
     new_shop(folder, name="テスト商店", ranks=["Bronze", "Royal"])

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 import crmlab as cl
-from crmlab.tables.commit import commit, new_shop, rejected_folder, staged
+from crmlab.tables.commit import commit, staged
+from crmlab.tables.folder import new_shop, rejected_folder
 from crmlab.tables.engine import connection
 from crmlab.tables.schema import TABLES
 from crmlab.tables.shop import read_manifest

@@ -13,7 +13,8 @@ import crmlab as cl
 from crmlab.core import word
 from crmlab.sources.define import (TEXT_KEYS, apply_definitions, defined_attributes, defined_rows, preview_definitions,
                                    read_definitions)
-from crmlab.tables.commit import commit, new_shop
+from crmlab.tables.commit import commit
+from crmlab.tables.folder import new_shop
 from crmlab.tables.engine import connection
 
 few = hypothesis_settings(max_examples=25, deadline=None, derandomize=True)

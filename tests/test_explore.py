@@ -14,7 +14,8 @@ from crmlab.core import CrmlabError
 from crmlab.deliver import explore as module
 from crmlab.deliver.explore import explore
 from crmlab.infer.heatmap_diff import heatmap_diff
-from crmlab.tables.commit import commit, new_shop
+from crmlab.tables.commit import commit
+from crmlab.tables.folder import new_shop
 from crmlab.tables.engine import connection
 
 

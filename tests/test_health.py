@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 import crmlab as cl
 from crmlab.core import word
-from crmlab.tables.commit import commit, new_shop
+from crmlab.tables.commit import commit
+from crmlab.tables.folder import new_shop
 from crmlab.tables.engine import Table, connection, scan
 from crmlab.tables.health import Health, health
 

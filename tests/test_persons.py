@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 import crmlab as cl
-from crmlab.tables.commit import commit, new_shop
+from crmlab.tables.commit import commit
+from crmlab.tables.folder import new_shop
 from crmlab.tables.engine import connection
 
 PRIVATE = ("mika@shop.example", "Mika@Shop.example", "090-1234-5678", "09012345678", "美香", "203.0.113.7")

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import crmlab as cl
 from crmlab.measure.rules import segment_where
-from crmlab.tables.commit import commit, new_shop
+from crmlab.tables.commit import commit
+from crmlab.tables.folder import new_shop
 from crmlab.tables.engine import connection
 
 few = hypothesis_settings(max_examples=5, deadline=None, phases=[Phase.explicit, Phase.generate])   # shrinking would make shops for minutes

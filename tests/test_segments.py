@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 import crmlab as cl
 from crmlab.measure.moves import rfm_map, rfm_moves, segment_counts
 from crmlab.measure.segments import purchase_phases, rfm
-from crmlab.tables.commit import commit, new_shop
+from crmlab.tables.commit import commit
+from crmlab.tables.folder import new_shop
 from crmlab.tables.engine import connection, scan
 
 few = hypothesis_settings(max_examples=12, deadline=None)

@@ -14,7 +14,8 @@ from hypothesis import given, settings as hypothesis_settings
 from hypothesis import strategies as st
 
 import crmlab as cl
-from crmlab.tables.commit import commit, new_shop
+from crmlab.tables.commit import commit
+from crmlab.tables.folder import new_shop
 from crmlab.tables.engine import as_of, collect, connection, int_bin, scan
 from crmlab.tables.identity import with_visits
 

@@ -16,7 +16,7 @@ __all__ = ['main']
 # %% ../../nbs/deliver/55_cli.ipynb #d7d7a45c
 def _new(args):
     "Make an empty shop folder."
-    from crmlab.tables.commit import new_shop
+    from crmlab.tables.folder import new_shop
     if (Path(args.folder)/"shop.toml").exists(): raise CrmlabError(f"{args.folder}: already a shop folder; edit its shop.toml, or choose another folder")
     new_shop(args.folder, name=args.name, timezone=args.timezone, currency=args.currency, ranks=args.ranks)
     print(word("cli.new", _language(args), folder=args.folder))
@@ -25,7 +25,7 @@ def _new(args):
 def _import(args):
     "Import files into a shop folder."
     from crmlab.sources.importing import commonest_reasons, foreign_orders, import_data
-    from crmlab.tables.commit import rejected_folder
+    from crmlab.tables.folder import rejected_folder
     given = {k: v for k in ("table", "columns", "encoding", "retract", "pii") if (v := getattr(args, k)) is not None}
     shop, lang = import_data(args.kind, args.paths, into=args.into, progress=sys.stderr.isatty(), **given, **_options(args.option, given)), _language(args)
     file = _newest(rejected_folder(args.into)) if any(c["rejected"] for c in shop.counts.values()) else None

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 from ..core import CrmlabError, known_word, path_of, settings, suggest, version_of, word
 from ..tables.shop import Shop, open_shop
-from ..tables.commit import sha256
+from ..tables.folder import sha256
 from ..sources.datasets import DATASETS
 from .page import provenance_box, report_page
 

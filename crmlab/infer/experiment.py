@@ -79,12 +79,16 @@ def _tails(samples, kind):
     if kind not in ("mean", "revenue", "hurdle"): return {}
     return {arm: tail_of(s) for arm, s in samples.items() if s is not None and s.n and s.y is not None}
 
+def _with(note, further):
+    "A note, empty so far or not, and one more sentence."
+    return word("visits.space").join(filter(None, (note, further)))
+
 def _note_tails(rows, tails, kind):
     "Put the note where an interval may fall short; tells whether it did."
     noted = [r for r in rows if r.get("lo") is not None and (t := tails.get(r["arm"])) and t.long(kind != "mean" or t.zeros > .5)]
     for row in noted:
         t = tails[row["arm"]]
-        row["note"] = word("visits.space").join(filter(None, (row["note"], word("experiment.note.tail", buyers=f"{t.buyers:,}", top=show(t.top_share, "share")))))
+        row["note"] = _with(row["note"], word("experiment.note.tail", buyers=f"{t.buyers:,}", top=show(t.top_share, "share")))
     return bool(noted)
 
 # %% ../../nbs/infer/43_experiment.ipynb #8c7c30f4
@@ -129,7 +133,7 @@ def _note_adjustment(made):
         f = facts.get((row["segment"], row["arm"]))
         if f is None or f["reduction"] != f["reduction"]: continue
         key = "experiment.note.adjusted_missing" if f["missing"] > 0 else "experiment.note.adjusted"
-        row["note"] = word("visits.space").join(filter(None, (row["note"], word(key, reduction=show(f["reduction"], "share"), missing=show(f["missing"], "share")))))
+        row["note"] = _with(row["note"], word(key, reduction=show(f["reduction"], "share"), missing=show(f["missing"], "share")))
 
 def _compared(users, name, kind, k, *, prior, seed, covariates, **how):
     "Read, compare, and repeat under other priors."
@@ -362,7 +366,7 @@ def _result(compared, deciding, guards, ratio, meta, choose_at, days):
     frame = pd.DataFrame([r for m in made for r in m.rows]).reindex(columns=_COLUMNS)
     table = _guard_table(compared, guards, rule)
     decisions = _decisions(compared, deciding, frame, table, rule, days=known, split=ratio["p"])
-    if ratio["p"] < SUSPICIOUS_SPLIT: frame["note"] = [word("visits.space").join(filter(None, (n, word("experiment.note.split", p=show_p_value(ratio["p"]))))) for n in frame.note]
+    if ratio["p"] < SUSPICIOUS_SPLIT: frame["note"] = [_with(n, word("experiment.note.split", p=show_p_value(ratio["p"]))) for n in frame.note]
     tails = pd.DataFrame([t for m in made for t in m.tails], columns=["metric", "segment", "arm", "n", "zeros", "buyers", "top_share", "sigma"])
     meta |= dict(choose_at={m.name: _choose_at(m, rule) for m in made}, looks_until=None if choose_at else int(rule["last"]), sample_ratio=ratio, people=made[0].units.people, kind={m.name: m.kind for m in made}, unit={m.name: "share" if m.kind == "rate" else "amount" for m in made}, better={m.name: "high" if m.asked.high else "low" for m in made},
                  rope={m.name: m.asked.rope for m in made}, quantile={m.name: m.q for m in made if m.q}, long_tails=any(m.long for m in made))

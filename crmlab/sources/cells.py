@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 from ..core import SETTING_CHECKS, CrmlabError, suggest
 from ..tables.schema import TABLES
-from ..tables.engine import _fixed_offset, connection
+from ..tables.engine import connection, fixed_offset
 from ..tables.conform import literal, quoted
 from .files import plain_number_sql, time_sql
 
@@ -300,7 +300,7 @@ _PLAIN_TIME = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}([ T]\d{1,2}:\d{2}(:\d{2})?)?"
 
 def _offset(timezone):
     "A zone's offset as text, such as +09:00; None when its clocks were ever changed since 1970."
-    us = _fixed_offset(timezone)
+    us = fixed_offset(timezone)
     return None if us is None else f"{'-' if us < 0 else '+'}{abs(us)//3_600_000_000:02}:{abs(us)//60_000_000%60:02}"
 
 def _moment(text, timezone):

@@ -13,7 +13,8 @@ import pandas as pd
 from ..core import CrmlabError, settings, suggest
 from ..tables.engine import spill_folder
 from ..tables.shop import MANIFEST, open_shop, read_shop_settings
-from ..tables.commit import commit, new_shop, sha256
+from ..tables.commit import commit
+from ..tables.folder import new_shop, sha256
 from .maps import read_csv_map
 
 # %% auto #0

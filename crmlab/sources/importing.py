@@ -18,7 +18,8 @@ from ..tables.schema import TABLES
 from ..tables.engine import connection, spilled
 from ..tables.conform import PLACE, literal, quoted
 from ..tables.shop import Shop, open_shop, read_manifest, read_shop_settings
-from ..tables.commit import RETRACT, commit, hashing, is_shop, store_media
+from ..tables.commit import RETRACT, commit
+from ..tables.folder import hashing, is_shop, store_media
 from .files import Reading, find_files, union
 from .privacy import person_keys, protected, pseudonym_key, scrubbed, set_key
 from .web import located

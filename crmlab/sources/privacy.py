@@ -51,6 +51,7 @@ def set_key(key:bytes) -> None:
     con.execute("SET VARIABLE crmlab_inner = ?", [_padded(key, 0x36)])
     con.execute("SET VARIABLE crmlab_outer = ?", [_padded(key, 0x5c)])
     con.execute("CREATE OR REPLACE TEMP MACRO crmlab_hmac(t) AS left(sha256(getvariable('crmlab_outer') || unhex(sha256(getvariable('crmlab_inner') || encode(t)))), 32)")
+
 def pseudonym(
     text:str,     # normalised address or number
     key:bytes,    # from `pseudonym_key`

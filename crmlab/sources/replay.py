@@ -15,7 +15,8 @@ import pandas as pd
 from ..core import CrmlabError, microseconds
 from ..tables.engine import connection
 from ..tables.shop import Shop, open_shop, read_manifest, read_shop_settings
-from ..tables.commit import commit, store_media
+from ..tables.commit import commit
+from ..tables.folder import store_media
 from .files import find_files
 from .privacy import protected, pseudonym_key, set_key
 from .web import device_of, page_sql

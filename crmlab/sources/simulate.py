@@ -8,7 +8,8 @@ How large must a test be, does an estimator keep its promise, what does a plante
 from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from ..core import CrmlabError, path_of, settings
-from ..tables.commit import new_shop, staged
+from ..tables.commit import staged
+from ..tables.folder import new_shop
 from ..tables.shop import Shop, open_shop
 from .scenarios import read_scenario
 from .population import BLOCK, check_policy

@@ -6,65 +6,22 @@ What happens to a client's data when an import is cut off halfway, when the same
 
 # %% ../../nbs/tables/14b_commit.ipynb #a5506e6c
 from __future__ import annotations
-import hashlib, json, os, shutil, sys, threading, uuid
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext, suppress
+import json, os, shutil, uuid
+from concurrent.futures import Future
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 import duckdb
-from ..core import SETTING_CHECKS, CrmlabError, settings, version_of
+from ..core import CrmlabError, version_of
 from .schema import DUCKDB_TYPES, TABLES
 from .engine import connection, spill_folder, spilled
 from .shop import MANIFEST, read_manifest
 from .conform import conform, literal, quoted
+from .folder import disk_errors, hashing, is_shop, new_shop, rejected_folder, replace_text
 
 # %% auto #0
-__all__ = ['TRACKERS', 'RETRACT', 'new_shop', 'is_shop', 'rejected_folder', 'store_media', 'sha256', 'hashing', 'commit',
-           'Writer', 'staged']
-
-# %% ../../nbs/tables/14b_commit.ipynb #b7ba8ddf
-@contextmanager
-def _disk_errors(path):
-    "Turn what the system refuses into one line."
-    try: yield
-    except (OSError, duckdb.IOException) as e:
-        reason = getattr(e, "strerror", None) or e
-        raise CrmlabError(f"{path}: cannot write there ({reason}); choose a folder you may write to, with free space") from e
-
-# %% ../../nbs/tables/14b_commit.ipynb #a3897706
-def _toml(value):
-    "A string, or a list of strings, as TOML; JSON's escapes are valid there."
-    return json.dumps(value, ensure_ascii=False)
-
-def new_shop(
-    path,                     # folder to make, or an existing one without shop.toml
-    *,
-    name:str|None=None,       # shown in reports; the folder's name when None
-    timezone:str|None=None,   # IANA name; the settings' when None
-    currency:str|None=None,   # ISO 4217
-    ranks=(),                 # from the lowest to the highest
-) -> None:
-    "Make a shop folder with its `shop.toml`; an existing one is left as it is."
-    path, own = Path(path), settings()
-    if (path/"shop.toml").exists(): return
-    lines = dict(name=name or path.resolve().name, timezone=timezone or own.timezone, currency=currency or own.currency,
-                 language=own.language, ranks=list(ranks))
-    for key in ("timezone", "currency"):
-        ok, wanted = SETTING_CHECKS[key]
-        if not ok(lines[key]): raise CrmlabError(f"new shop {path}: {key} = {lines[key]!r} is not {wanted}")
-    with _disk_errors(path):
-        path.mkdir(parents=True, exist_ok=True)
-        _replace(path/"shop.toml", "".join(f"{k} = {_toml(v)}\n" for k,v in lines.items()))
-
-def _replace(path, text):
-    "Write a text file so that readers see the old one or the new one."
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    with open(temporary, "w", encoding="utf-8", errors="replace", newline="\n") as f:
-        f.write(text)
-        f.flush()
-        os.fsync(f.fileno())
-    os.replace(temporary, path)
+__all__ = ['TRACKERS', 'RETRACT', 'commit', 'Writer', 'staged']
 
 # %% ../../nbs/tables/14b_commit.ipynb #243c7d7e
 @contextmanager
@@ -240,20 +197,6 @@ def _without(gone, path, table, entry):
     left = _over("SELECT live.* FROM live ANTI JOIN once ON live.file_row_number = once.file_row_number", live=connection().read_parquet(file, file_row_number=True), once=here)
     return _write(left, path, table, **{k: v for k,v in entry.items() if k not in ("file", "rows")})
 
-# %% ../../nbs/tables/14b_commit.ipynb #f65c34eb
-def is_shop(
-    path,        # folder, made or not
-) -> bool:
-    "Whether a folder is a shop's already."
-    return any((Path(path)/name).exists() for name in (MANIFEST, "shop.toml"))
-
-def rejected_folder(
-    path,        # shop folder, made or not
-) -> Path:
-    "Where rejected rows are kept: in the shop folder, or beside it as long as there is no shop."
-    path = Path(path)
-    return path/"_rejected" if is_shop(path) else path.parent/f"{path.resolve().name}_rejected"
-
 # %% ../../nbs/tables/14b_commit.ipynb #220190bc
 def _keep_rejected(staged, refused, folder, import_id):
     "Write the rejected rows of an import, if any, as JSON lines."
@@ -272,46 +215,6 @@ def _keep_rejected(staged, refused, folder, import_id):
         for p in parts:
             with open(p, "rb") as f: shutil.copyfileobj(f, target)
     os.replace(temporary, folder/f"{import_id}.jsonl")
-
-# %% ../../nbs/tables/14b_commit.ipynb #730dc644
-def store_media(
-    path,        # shop folder
-    picture,     # file to keep
-) -> str:        # its name in the shop: _media/<sha256>.<suffix>
-    "Copy a picture into the shop folder under the hash of its content."
-    path, picture = Path(path), Path(picture)
-    if not picture.is_file(): raise CrmlabError(f"{picture}: no such picture; give its path relative to the file that names it")
-    name = f"_media/{sha256(picture)}{picture.suffix.lower()}"
-    with _disk_errors(path):
-        (path/"_media").mkdir(parents=True, exist_ok=True)
-        if not (path/name).exists(): shutil.copyfile(picture, path/name)
-    return name
-
-def sha256(
-    path,        # file
-    *,
-    stop=None,   # threading.Event that says that nobody waits for the hash any more
-) -> str:
-    "Hash of a file's content."
-    digest = hashlib.sha256()
-    with open(path, "rb", buffering=0) as f:
-        while (piece := f.read(1 << 20)) and not (stop and stop.is_set()): digest.update(piece)
-    return digest.hexdigest()
-
-def _when_idle():
-    "Let this thread have what others leave of a core, where threads have a rank of their own."
-    with suppress(OSError):
-        if sys.platform == "linux": os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
-
-@contextmanager
-def hashing(
-    files,       # paths
-):               # Future of a list of dicts: name, sha256
-    "Hashes of files, made while the block does something else; given up when it ends."
-    stop = threading.Event()
-    with ThreadPoolExecutor(1, initializer=_when_idle) as beside:
-        try: yield beside.submit(lambda: [dict(name=Path(f).name, sha256=sha256(f, stop=stop)) for f in files])
-        finally: stop.set()
 
 # %% ../../nbs/tables/14b_commit.ipynb #aeff7961
 @dataclass(frozen=True)
@@ -383,7 +286,7 @@ def commit(
     "Check, deduplicate and write an import, and make it live at once; raises `CrmlabError` and changes nothing on failure."
     if retract not in (None, *RETRACT): raise CrmlabError(f"retract={retract!r} is not one of {', '.join(RETRACT)}")
     path, now, import_id = Path(path), datetime.now(UTC), uuid.uuid4().hex[:12]
-    with _disk_errors(path), nullcontext(files) if isinstance(files, Future) else hashing(files) as hashed:
+    with disk_errors(path), nullcontext(files) if isinstance(files, Future) else hashing(files) as hashed:
         staged = _without_orphans({t: _stage(rows, t) for t,rows in (tables.items() if isinstance(tables, dict) else tables)})
         read_files = hashed.result()
         if retract and read_files: _refuse_empty(path, staged, retract)
@@ -411,7 +314,7 @@ def _publish(path, manifest, changes, record):
     manifest["tables"] = {t: entries for t,entries in manifest["tables"].items() if entries}
     manifest["imports"].append(record)
     manifest["media"] = sorted(f"_media/{f.name}" for f in (path/"_media").glob("*"))
-    _replace(path/MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=1))
+    replace_text(path/MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=1))
 
 # %% ../../nbs/tables/14b_commit.ipynb #c7caf245
 class Writer:
@@ -436,7 +339,7 @@ def staged(
 ):                  # Writer
     "Write tables that need no check; leaving the block publishes them as one commit, an error publishes nothing."
     path, now, import_id = Path(path), datetime.now(UTC), uuid.uuid4().hex[:12]
-    with _disk_errors(path):
+    with disk_errors(path):
         with _locked(path, wait):
             manifest = read_manifest(path)
             if manifest["tables"]: raise CrmlabError(f"{path}: the folder holds tables already; give a new folder")

@@ -15,8 +15,9 @@ import narwhals.stable.v2 as nw
 from ..core import CrmlabError, html_table, microseconds, need, settings
 
 # %% auto #0
-__all__ = ['MOMENTS', 'ENGINES', 'PIECE', 'connection', 'collect', 'Table', 'on_spark', 'scan', 'spark_session', 'live_files',
-           'spill_folder', 'spilled', 'settled', 'moved', 'distinct', 'gap_exceeds', 'int_bin', 'iso_weekday', 'as_of']
+__all__ = ['MOMENTS', 'ENGINES', 'PIECE', 'connection', 'collect', 'Table', 'on_spark', 'fixed_offset', 'scan', 'spark_session',
+           'live_files', 'spill_folder', 'spilled', 'settled', 'moved', 'distinct', 'gap_exceeds', 'int_bin',
+           'iso_weekday', 'as_of']
 
 # %% ../../nbs/tables/11_engine.ipynb #b11fd24d
 _SPILL = "crmlab-spill-"
@@ -126,8 +127,10 @@ def _zone_of(schema, name):
     return schema[name].time_zone
 
 @cache
-def _fixed_offset(timezone):
-    "Offset from UTC (µs) of a zone that kept one from 1970 to 2100, else None."
+def fixed_offset(
+    timezone:str,   # IANA name
+) -> int|None:      # µs
+    "Offset from UTC of a zone that kept one from 1970 to 2100, else None."
     seen = connection().execute("SELECT DISTINCT epoch_us(timezone(?, t)) - epoch_us(t) FROM (SELECT make_timestamptz(86400000000*day) AS t FROM range(47482) AS r(day))", [timezone]).fetchall()
     return seen[0][0] if len(seen) == 1 else None
 
@@ -136,7 +139,7 @@ def _duckdb_times(relation, schema, moments, timezone):
     us = lambda c: f'epoch_us("{c}")' if _zone_of(schema, c) else f'epoch_us(CAST("{c}" AS TIMESTAMP))'
     made = [f'{us(c)} AS "{c}_us"' for c in moments]
     if "ts" in moments:
-        utc, offset = "ts" if _zone_of(schema, "ts") else "(ts AT TIME ZONE 'UTC')", _fixed_offset(timezone)
+        utc, offset = "ts" if _zone_of(schema, "ts") else "(ts AT TIME ZONE 'UTC')", fixed_offset(timezone)
         local = f"timezone('{timezone}', {utc})"
         if offset is not None: local = f"CASE WHEN {us('ts')} BETWEEN 0 AND {47481*86400*10**6} THEN make_timestamp({us('ts')} + {offset}) ELSE {local} END"
         made.append(f"{local} AS ts_local")
