@@ -221,13 +221,17 @@ def last_told(
         OR NOT isfinite(valid_from) OR valid_from IS NULL""")
 
 # %% ../../nbs/sources/19b_calls.ipynb #7b0dbc41
+def _at_changes(told):
+    "Rows whose value is not that of the row before, or whose moment is not known."
+    return connection().sql("""SELECT * EXCLUDE (_nth, _before) FROM (SELECT *, row_number() OVER past AS _nth, lag(value) OVER past AS _before FROM told
+        WINDOW past AS (PARTITION BY COALESCE(user_id, _email), attribute ORDER BY valid_from))
+        WHERE _nth = 1 OR value IS DISTINCT FROM _before OR NOT isfinite(valid_from) OR valid_from IS NULL""")
+
 def changes(
     rows,    # relation as `trait_rows` gives it
 ):           # the same columns
     "Rows at which an attribute of a user changes; of several values at one moment the last counts."
-    return last_told(rows).query("told", """SELECT * EXCLUDE (_nth, _before) FROM (SELECT *, row_number() OVER past AS _nth, lag(value) OVER past AS _before FROM told
-        WINDOW past AS (PARTITION BY COALESCE(user_id, _email), attribute ORDER BY valid_from))
-        WHERE _nth = 1 OR value IS DISTINCT FROM _before OR NOT isfinite(valid_from) OR valid_from IS NULL""")
+    return _at_changes(last_told(rows))
 
 # %% ../../nbs/sources/19b_calls.ipynb #90a6527f
 _ORDER = "(ts, _file, _line)"   # calls of one moment count in the order in which they stand

@@ -65,7 +65,7 @@ def _rest():
     plain = f"e.value.string_value IS NULL AND regexp_full_match({number}, '-?(0|[1-9][0-9]*)([.][0-9]+)?')"
     shown = f"CASE WHEN {plain} THEN {number} ELSE CAST(to_json({_said('e.value')}) AS VARCHAR) END"
     known = f"list_contains(['', {', '.join(map(literal, _OWN))}], e.key)"   # IN would compare each name with each key
-    pairs = f"list_transform(event_params, lambda e: CASE WHEN NOT {known} THEN CAST(to_json(e.key) AS VARCHAR) || ':' || {shown} END)"
+    pairs = f"[CAST(to_json(e.key) AS VARCHAR) || ':' || {shown} FOR e IN event_params IF NOT {known}]"
     return f"'{{' || nullif(array_to_string({pairs}, ','), '') || '}}'"
 
 # %% ../../nbs/sources/23_ga4.ipynb #22f7f0f6

@@ -150,7 +150,7 @@ def _placed(points, sessions):
     named = " ".join(f"WHEN '{k}' THEN '{v}'" for k, v in _KINDS.items())
     told = points.project("* EXCLUDE (s, q), unnest(q)").project(f"*, md5(concat_ws(chr(31), {_SAME})) AS event_id, COALESCE({numeric('scale_factor')}, 16) AS scale, {fixed} AS fixed, {deep} AS deep")
     told = told.project(f"* REPLACE ({', '.join(map(px, ('x', 'y', 'viewport_width', 'viewport_height')))})")
-    return told.query("told", f"""SELECT event_id, ts, COALESCE(browser, distinct_id) AS visitor_id, session_id, CASE type {named} ELSE type END AS event, _url, viewport_width AS viewport_w, viewport_height AS viewport_h,
+    return connection().sql(f"""SELECT event_id, ts, COALESCE(browser, distinct_id) AS visitor_id, session_id, CASE type {named} ELSE type END AS event, _url, viewport_width AS viewport_w, viewport_height AS viewport_h,
         CASE WHEN NOT deep THEN x END AS x, CASE WHEN NOT deep AND NOT fixed THEN y END AS y, CASE WHEN deep THEN y END AS scroll_y,
         CASE WHEN fixed AND NOT deep THEN CAST(json_object('target_fixed', true, 'window_y', y) AS VARCHAR) END AS props, _file, _line
         FROM told LEFT JOIN sessions ON session_id = session""")
