@@ -988,6 +988,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'crmlab.infer.uplift.Uplift.names': ('infer/uplift.html#uplift.names', 'crmlab/infer/uplift.py'),
                                      'crmlab.infer.uplift._Data': ('infer/uplift.html#_data', 'crmlab/infer/uplift.py'),
                                      'crmlab.infer.uplift._cells': ('infer/uplift.html#_cells', 'crmlab/infer/uplift.py'),
+                                     'crmlab.infer.uplift._certainty': ('infer/uplift.html#_certainty', 'crmlab/infer/uplift.py'),
                                      'crmlab.infer.uplift._checked_arms': ('infer/uplift.html#_checked_arms', 'crmlab/infer/uplift.py'),
                                      'crmlab.infer.uplift._claim': ('infer/uplift.html#_claim', 'crmlab/infer/uplift.py'),
                                      'crmlab.infer.uplift._data': ('infer/uplift.html#_data', 'crmlab/infer/uplift.py'),

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pandas as pd
 from ..core import show_chance, word
 from ..tables.shop import segment_order
-from ..infer.experiment import ABTest, value_text
+from ..infer.experiment import ABTest, claim_limit, value_text
 from ..infer.uplift import Uplift, uplift
 from .parts import data_table, folded, heading, paragraph, picture, reading
 from .trials import Trial, listed, span_text, writer
@@ -64,7 +64,7 @@ def personal_gain(
     found = uplift(trial.users, arm=trial.arm, metric=metric, by=by, control=m["control"], cost=cost, value=worth, prob=test.meta["prob"])
     order = segment_order(trial.shop, found.segments.segment)
     in_order = lambda rows: rows.sort_values("segment", key=lambda s: s.map(order.index), kind="stable", ignore_index=True)
-    return replace(found, frame=in_order(found.frame), policy=in_order(found.policy))
+    return replace(found, frame=in_order(found.frame), policy=in_order(found.policy), meta=found.meta | dict(claim_limit=claim_limit(test, test.decision.iloc[0])))
 
 def personal_section(
     found:Uplift|None,   # from `personal_gain`; nothing to show when None

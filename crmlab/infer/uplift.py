@@ -179,8 +179,10 @@ def _names(result, lang):
     "Segment → how a reader calls it."
     return {row["segment"]: " · ".join(segment_name(str(v), lang, by=c) for c, v in row.items() if c != "segment" or len(row) == 1) for row in result.segments.to_dict("records")}
 
-def _claim(p, lang):
-    surely = certainty(max(p, 1 - p))
+def _certainty(p, result): return certainty(p, p >= result.meta["claim_limit"])
+
+def _claim(p, result, lang):
+    surely = _certainty(max(p, 1 - p), result)
     key = "unclear" if surely == "unclear" else f"{'better' if p > .5 else 'worse'}_{surely}"
     return word(f"uplift.claim.{key}", lang, p=show_chance(1 - p if key.startswith("worse") else p, lang))
 
@@ -193,7 +195,7 @@ def _effect_sentences(result, lang, most=6):
     rows, names = result.frame[result.frame.est.notna()], _names(result, lang)
     top = _surest(rows, most)
     phrase = lambda r: show_interval(r.est, r.lo, r.hi, result.meta["unit"], lang, prob=result.meta["prob"], signed=True, kind="credible")
-    text = [word("uplift.effect", lang, arm=r.arm, segment=names[r.segment], effect=phrase(r), n=f"{r.n:,}", claim=_claim(r.p_positive, lang)) for r in top.itertuples()]
+    text = [word("uplift.effect", lang, arm=r.arm, segment=names[r.segment], effect=phrase(r), n=f"{r.n:,}", claim=_claim(r.p_positive, result, lang)) for r in top.itertuples()]
     if len(rows) > len(top): text.append(word("uplift.more", lang, n=len(rows) - len(top)))
     if len(rows) < len(result.frame): text.append(word("uplift.skipped", lang, n=len(result.frame) - len(rows)))
     return text
@@ -210,7 +212,7 @@ def _gain_sentences(result, lang):
     if own.empty: return [word("uplift.uniform", lang, arm=uniform), *ending]
     names = _names(result, lang)
     rules = word("uplift.listing", lang).join(word("uplift.one", lang, segment=names[r.segment], arm=r.arm) for r in own.itertuples())
-    claim = word(f"uplift.gain_claim.{certainty(gain.p_positive[0])}", lang, p=show_chance(gain.p_positive[0], lang))
+    claim = word(f"uplift.gain_claim.{_certainty(gain.p_positive[0], result)}", lang, p=show_chance(gain.p_positive[0], lang))
     return [word("uplift.rule", lang, rules=rules, arm=uniform), word("uplift.gain", lang, arm=uniform, gain=phrase(gain.iloc[0], "credible"), claim=claim), *ending]
 
 # %% ../../nbs/infer/45d_uplift.ipynb #93bf4b2f
@@ -337,6 +339,6 @@ def uplift(
     people = dict(zip(data.arms, cells.n.sum(0).tolist()))
     unit = "share" if kind == "rate" else "number"
     meta = provenance(users, prob=prob, seed=seed, rows=dict(people=sum(people.values()), segments=len(segments)), arm=arm, metric=metric, by=by, control=control, cost=cost, value=value, kind=kind)
-    meta |= trust | dict(unit=unit, gain_unit=unit if value is None and not costs.any() else "number", people=people, sample_ratio=sample_ratio(people))
+    meta |= trust | dict(claim_limit=.95, unit=unit, gain_unit=unit if value is None and not costs.any() else "number", people=people, sample_ratio=sample_ratio(people))
     columns = column_spreads(posterior.effects, columns=segments[by], shares=shares, arms=data.arms[1:], prob=prob)
     return Uplift(frame, meta, columns, gain, policy, rules_of(rule, best, segments=segments[by], arms=data.arms), segments, cells, posterior)
