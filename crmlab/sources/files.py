@@ -105,6 +105,7 @@ _SHARE, _LINEWISE = 1 << 23, ("cp932", "euc_jp")   # bytes that are worth a proc
 def _decode_share(file, encoding, start, end, target):
     "Write some of a file's bytes as UTF-8; another process runs this text, and the file appears when it is whole."
     import codecs, os
+    bytearray(1 << 24)   # freed at once: a young process gives memory back after every piece, until it has once freed more
     decode, left = codecs.getincrementaldecoder(encoding)(), int(end) - int(start)
     with open(file, "rb") as source, open(target + "~", "wb") as to:
         source.seek(int(start))
