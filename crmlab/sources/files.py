@@ -379,8 +379,8 @@ def _any_time(column, timezone):
     text = f"regexp_replace(translate(trim({column}), '{_WIDE}年月', '{_NARROW}--'), '日', '')"
     text = rf"regexp_replace({text}, '^(\d{{4}})[-/.](\d{{1,2}})[-/.](\d{{1,2}})', '\1-\2-\3')"
     text = rf"regexp_replace({text}, ' ([+-]\d\d):?(\d\d)$', '\1:\2')"
-    zoned = rf"regexp_matches({text}, '\d(Z| ?UTC|[+-]\d\d(:?\d\d)?)$') AND contains({text}, ':')"
-    return f"CASE WHEN {zoned} THEN TRY_CAST({text} AS TIMESTAMPTZ) ELSE timezone({literal(timezone)}, TRY_CAST({text} AS TIMESTAMP)) END"
+    plain = rf"regexp_full_match({text}, '\d{{4}}-\d{{1,2}}-\d{{1,2}}([T ]\d{{1,2}}:\d{{2}}(:\d{{2}}([.,]\d*)?)?)?')"
+    return f"CASE WHEN {plain} THEN timezone({literal(timezone)}, TRY_CAST({text} AS TIMESTAMP)) ELSE TRY_CAST({text} AS TIMESTAMPTZ) END"   # only the latter looks at what follows the clock: a zone it knows, or the text is no time
 
 def time_sql(
     column:str,     # SQL of a text
@@ -389,5 +389,5 @@ def time_sql(
     "SQL of the moment in a text (TIMESTAMPTZ), null when there is none."
     at = lambda i: f"substr({column}, {i}, 1)"
     utc = f"{at(14)} = ':' AND ({at(-1)} = 'Z' OR {at(-3)} = '+') AND TRY_CAST({column} AS TIMESTAMPTZ) IS NOT NULL"   # the two commonest forms need no regular expression
-    local = f"length({column}) = 19 AND {at(5)} = '-' AND {at(14)} = ':' AND {at(17)} = ':' AND TRY_CAST({column} AS TIMESTAMP) IS NOT NULL"
+    local = f"length({column}) = 19 AND {at(5)} = '-' AND {at(14)} = ':' AND {at(17)} = ':' AND TRY_CAST({column} || '+00' AS TIMESTAMPTZ) IS NOT NULL"
     return f"CASE WHEN {utc} THEN CAST({column} AS TIMESTAMPTZ) WHEN {local} THEN timezone({literal(timezone)}, CAST({column} AS TIMESTAMP)) ELSE {_any_time(column, timezone)} END"
