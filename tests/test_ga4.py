@@ -96,7 +96,7 @@ def test_purchases_sent_twice_and_refunds(tmp_path):
                            buy(10, "o2", purchase_revenue=6000), back(101, "o2", refund_value=500), back(102, "o2", refund_value=600), buy(20, "o3", purchase_revenue=100, shipping_value=50), back(103, "o3"),
                            back(104, "old", refund_value=70), buy(30, "(not set)", purchase_revenue=1)])
     found = shop.orders.to_pandas().set_index("order_id")[["status", "revenue", "refund"]].astype(object).where(lambda f: f.notna(), None).T.to_dict("list")
-    assert found == dict(o1=["valid", 5600., 1000.], o2=["valid", 4900., 1100.], o3=["valid", 0., 150.]) | {f"old/return/{START + 104_000_000}": ["return", -70., 70.]}
+    assert found == dict(o1=["valid", 5600., 1000.], o2=["valid", 4900., 1100.], o3=["cancelled", 0., 150.]) | {f"old/return/{START + 104_000_000}": ["return", -70., 70.]}
     assert shop.counts["orders"]["rejected"] == 1 and len(shop.order_items.to_pandas().query("order_id == 'o1'")) == 2
     assert shop.notes == dict(outside_pages=5)
 

@@ -161,7 +161,7 @@ _EXAMPLES = """examples:
   crmlab new data/hana --name "花と水" --ranks Bronze Silver Gold Royal
   crmlab import rrweb recordings/ --into data/hana
   crmlab import csv orders.csv --into data/hana --table orders --columns orders.yaml --encoding cp932
-  crmlab import makeshop orders-2026-11.csv --into data/hana --retract period
+  crmlab import eccube order.csv --into data/hana --retract period
   crmlab simulate bronze_royal --users 2000 --into data/practice
   crmlab doctor data/hana --lang en --out reports/out
   crmlab batch reports/clients

@@ -12,6 +12,7 @@ from ..core import CrmlabError
 from ..tables.conform import literal, occurs, quoted
 from ..tables.engine import PIECE, connection, spill_folder
 from .files import packed, plain_number_sql, refuse_no_text
+from .privacy import PERSONAL_KEYS
 from .web import PERSONAL_TRAITS
 
 # %% auto #0
@@ -195,13 +196,13 @@ def person_columns(
     return f"CASE WHEN NOT contains({user}, '@') THEN nullif(trim({user}), '') END AS user_id, COALESCE(CASE WHEN contains({user}, '@') THEN {user} END, {email}) AS _email"
 
 # %% ../../nbs/sources/19b_calls.ipynb #48bb3e17
-_UNWANTED = sorted({t.lower() for t in (*PERSONAL_TRAITS, *PERSONAL_FIELDS, "e-mail", "mail", "birthdate", "$email", "$phone", "$name")})
+_UNWANTED = sorted({t.lower() for t in (*PERSONAL_KEYS, *PERSONAL_TRAITS, *PERSONAL_FIELDS, "e-mail", "mail", "birthdate", "$email", "$phone", "$name")})
 
 def is_personal(
     sql:str,   # SQL of the name of a trait
 ) -> str:
     "SQL: whether the trait is personal."
-    return f"lower({sql}) IN ({', '.join(map(literal, _UNWANTED))})"
+    return f"regexp_full_match(lower({sql}), {literal('|'.join(map(re.escape, _UNWANTED)))})"   # a long IN becomes a join
 
 def trait_rows(
     rows,    # relation: user_id, _email, traits (JSON), valid_from, _file, _line
@@ -250,7 +251,7 @@ def _of_each_order(sales, refunds, cancels):
 
 def _netted(orders):
     "Status, revenue and refund of those orders."
-    return connection().sql(f"""SELECT order_id, user_id, _email, ts, CASE WHEN off THEN 'cancelled' ELSE 'valid' END AS status,
+    return connection().sql(f"""SELECT order_id, user_id, _email, ts, CASE WHEN off OR whole OR (goods > 0 AND amount >= goods) THEN 'cancelled' ELSE 'valid' END AS status,
         CASE WHEN off OR whole THEN 0 WHEN goods IS NULL OR amount IS NULL THEN goods ELSE greatest(round(goods - amount, 4), 0) END AS revenue, {_MONEY},
         CASE WHEN whole THEN round(goods + COALESCE(shipping, 0), 4) ELSE amount END AS refund, currency, cancelled_at, _lines, COALESCE(_unread, _back) AS _unread, _file, _line FROM orders""")
 

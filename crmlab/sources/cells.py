@@ -60,14 +60,19 @@ def _known(names, allowed, place):
 
 def _check_cell(cell, place, inner=False):
     "Refuse what the grammar of cells does not know, at any depth."
+    if not _listed(cell): raise CrmlabError(f"{place}: {cell!r} is no cell; write a header, or leave the line out")
     for part in _listed(cell):
         if isinstance(part, str): continue
         if not isinstance(part, dict) or not part: raise CrmlabError(f"{place}: {part!r} is no cell; write a header, or a mapping such as {{constant: web}}")
         _known(part, _CELL, place)
+        if part.get("column") == []: raise CrmlabError(f"{place}: column names no header; write one, or leave the line out")
         for key in ("values", "patterns", "where"):
             if not isinstance(part.get(key, {}), dict): raise CrmlabError(f"{place}: {key} is not a mapping; write it like {{出荷済: valid}}")
+        for key in ("values", "patterns"):
+            if odd := [v for v in part.get(key, {}).values() if not isinstance(v, str)]: raise CrmlabError(f"{place}: {key} holds {odd[0]!r}, which is no text; write it like {{出荷済: valid}}")
         for key in ("digits", "round", "at_least"):
-            if not _is_number(part.get(key, "0")): raise CrmlabError(f"{place}: {key} = {part[key]!r} is no number")
+            if not _is_number(number := part.get(key, "0")): raise CrmlabError(f"{place}: {key} = {number!r} is no number")
+            if key != "at_least" and "." in number: raise CrmlabError(f"{place}: {key} = {number!r} is no whole number")
         for key in ("column", "constant", "with", "otherwise", "since", "lines"):
             if not isinstance(part.get(key, ""), str) and (inner or key != "column"): raise CrmlabError(f"{place}: {key} = {part[key]!r} is no text; alternatives stand at the top of a cell")
         for p in _parts(part): _check_cell([p], place, inner=True)
@@ -99,6 +104,8 @@ def _table_map(table, content, origin):
     if table not in TABLES: raise CrmlabError(f"{origin}: {table!r} is not a table of the schema; {suggest(table, TABLES)}")
     if not isinstance(content, dict): raise CrmlabError(f"{origin}: table {table} holds no mapping; write lines of `schema column: header` under columns")
     _known(content, _PART, origin)
+    if content.get("others") == []: content = content | dict(others="drop")
+    if isinstance(content.get("others"), str) and content["others"] not in ("", "keep", "drop"): raise CrmlabError(f"{origin}: others of table {table} is {content['others']!r}; use keep, drop, or a list of headers")
     for key in ("columns", "attributes", "where"):
         if not isinstance(content.get(key) or {}, dict): raise CrmlabError(f"{origin}: {key} of table {table} is not a mapping; write lines of `name: header` under it")
     content = {k: v for k,v in content.items() if v}

@@ -195,14 +195,17 @@ def _named(cells, file):
 def csv_header(
     file,                       # a CSV in UTF-8
     delimiter:str|None=None,    # found in the first line when None
+    *,
+    given=None,                 # the file as the caller knows it, when this is a copy
 ) -> tuple:                     # (names, delimiter)
     "Column names of a CSV; a repeated one becomes `name (2)`."
+    given = given or file
     csv.field_size_limit(1 << 24)
     with open(file, encoding="utf-8-sig", newline="") as f:
         delimiter = delimiter or _delimiter(f.readline())
         f.seek(0)
-        try: return _named(next(csv.reader(f, delimiter=delimiter), []), file), delimiter
-        except csv.Error as e: raise CrmlabError(f"{file}: the header is not readable as CSV ({e}); check its quotes") from e
+        try: return _named(next(csv.reader(f, delimiter=delimiter), []), given), delimiter
+        except csv.Error as e: raise CrmlabError(f"{given}: the header is not readable as CSV ({e}); check its quotes") from e
 
 # %% ../../nbs/sources/18_files.ipynb #d7659436
 _MOST_REFUSED = 100_000   # broken lines that are kept with their text
@@ -247,7 +250,13 @@ def open_csv(
 ) -> Csv:
     "Raises `CrmlabError` when a file is no CSV in that encoding."
     source = utf8_copy(file, encoding)
-    return Csv(file, source, *csv_header(source, delimiter))
+    return Csv(file, source, *csv_header(source, delimiter, given=file))
+
+def _with_one_line_end(source):
+    "A copy of a text in which every line ends alike, as the engine wants it."
+    copy = spill_folder()/f"{uuid.uuid4().hex}.txt"
+    with open(source, encoding="utf-8", newline=None) as f, open(copy, "w", encoding="utf-8", newline="\n") as target: shutil.copyfileobj(f, target, _CHUNK)
+    return copy
 
 def _line_of_row(refused):
     "SQL of a kept row's line: its number and the refused lines above it."
@@ -264,9 +273,12 @@ def csv_lines(
 ) -> tuple:                     # (relation of the cells as they stand with _file and _line, refused lines)
     "The lines of a CSV, laid down; raises `CrmlabError` when it is not readable."
     wanted = [n for n in csv.names if columns is None or n in columns] or csv.names[:1]   # to write a cell costs more than to read it
-    con = connection()
-    con.execute("DROP TABLE IF EXISTS crmlab_rejects; DROP TABLE IF EXISTS crmlab_scans")
-    try: rows = spilled(con.sql(f"SELECT {', '.join(map(quoted, wanted))} FROM {_scan_csv(csv.source, csv.names, csv.delimiter)}"), numbered=True)
+    def laid_down(source):
+        connection().execute("DROP TABLE IF EXISTS crmlab_rejects; DROP TABLE IF EXISTS crmlab_scans")
+        return spilled(connection().sql(f"SELECT {', '.join(map(quoted, wanted))} FROM {_scan_csv(source, csv.names, csv.delimiter)}"), numbered=True)
+    try:
+        try: rows = laid_down(csv.source)
+        except duckdb.Error: rows = laid_down(_with_one_line_end(csv.source))   # two exports joined, or edited on another system
     except duckdb.Error as e: raise CrmlabError(f"{csv.file}: not readable as CSV ({str(e).splitlines()[0]}); check its quotes and separators") from e
     refused = _reject_rows(csv.file, table)
     return rows.project(f"{', '.join(map(quoted, wanted))}, {literal(csv.file)} AS _file, {_line_of_row(refused)} AS _line"), refused

@@ -21,7 +21,7 @@ from ..tables.shop import Shop, open_shop, read_manifest, read_shop_settings
 from ..tables.commit import RETRACT, commit
 from ..tables.folder import hashing, is_shop, store_media
 from .files import Reading, find_files, union
-from .privacy import person_keys, protected, pseudonym_key, scrubbed, set_key
+from .privacy import about_a_person, person_keys, protected, pseudonym_key, scrubbed, set_key
 from .web import located
 from .define import apply_definitions, read_definitions
 
@@ -67,6 +67,17 @@ def read_parquet_tables(
         parts.append(_renamed(relation, columns, table, file))
     return Reading({table: union(p.project("* EXCLUDE (file_row_number)") for p in parts)})
 
+# %% ../../nbs/sources/28_import.ipynb #f92cec35
+def _without_persons(reading):
+    "Tables without the columns beyond the schema whose names say that they are about a person, and how many."
+    tables, left_out = {}, 0
+    for table, rows in reading.tables.items():
+        known = {c.name for c in TABLES[table].columns}
+        private = [c for c in rows.columns if c not in known and not c.startswith("_") and about_a_person(c)]
+        tables[table] = rows.project(f"* EXCLUDE ({', '.join(map(quoted, private))})") if private else rows
+        left_out = max(left_out, len(private))
+    return replace(reading, tables=tables, notes=reading.notes | ({"personal columns": left_out} if left_out else {}))
+
 # %% ../../nbs/sources/28_import.ipynb #7aa9e47e
 @dataclass(frozen=True)
 class Kind:
@@ -106,7 +117,7 @@ def _check(kind, options, pii, retract):
     allowed, table = KINDS[kind].options, options.get("table")
     for name in options:
         if name not in allowed: raise CrmlabError(f"{kind} has no option {name!r}; {suggest(name, allowed)}")
-    if "table" in allowed and table not in TABLES and (table is not None or "columns" not in options):
+    if "table" in allowed and (not isinstance(table, str) or table not in TABLES) and (table is not None or "columns" not in options):
         raise CrmlabError(f"{kind} needs table=, one of the schema's tables; {table!r} is not one: {suggest(table, TABLES)}")
     if pii not in PII: raise CrmlabError(f"pii={pii!r} is not one of {', '.join(PII)}")
     if retract not in (None, *RETRACT): raise CrmlabError(f"retract={retract!r} is not one of {', '.join(RETRACT)}")
@@ -165,6 +176,10 @@ def _prepared(reading, shop, into, pii):
     if keys or told: yield "identities", spilled(union([*keys, *told])) if keys else told[0]
 
 # %% ../../nbs/sources/28_import.ipynb #105361fd
+def _label(columns):
+    "What tells sources of one kind apart: their map, whose file may be named from anywhere."
+    return Path(columns).name if columns.endswith((".yaml", ".yml")) else columns
+
 def _same_key(into, key, pii):
     "The mark of the key; raises `CrmlabError` when earlier imports were made with another one, or the other way about personal data."
     mark = "keep" if pii == "keep" else sha256(key).hexdigest()[:8]
@@ -234,8 +249,9 @@ def import_data(
     chosen = {k: str(v) for k,v in options.items()} | (dict(pii="keep") if pii == "keep" else {})
     with hashing(files) as hashed:   # a whole pass over the files, in what the engine leaves of the cores
         reading = KINDS[kind].function(files, shop=shop, **options)
+        if kind == "parquet" and pii == "hash": reading = _without_persons(reading)   # a CSV's map has said what to do with them
         refused = [r | dict(row=scrubbed(str(r["row"]), key) if pii == "hash" else r["row"]) for r in reading.refused]
-        counts = commit(into, _prepared(reading, shop, into, pii), kind=kind, files=hashed, options=chosen, refused=refused, notes=reading.notes, retract=retract, label=chosen.get("columns", ""), key=mark)
+        counts = commit(into, _prepared(reading, shop, into, pii), kind=kind, files=hashed, options=chosen, refused=refused, notes=reading.notes, retract=retract, label=_label(chosen.get("columns", "")), key=mark)
     if defined and is_shop(into) and open_shop(into).has("events"): apply_definitions(into)
     shop = open_shop(into) if is_shop(into) else Shop(into, read_manifest(into), shop)   # not one row was good, and no folder was made
     shop = replace(shop, counts={c["table"]: {k: v for k,v in c.items() if k != "table"} for c in counts})

@@ -6,28 +6,26 @@ How does an exported table become tables of a shop without a line of code? A col
 
 # %% ../../nbs/sources/27b_maps.ipynb #144627ea
 from __future__ import annotations
-import re, unicodedata
+import unicodedata
 import duckdb
 from ..core import CrmlabError, suggest
 from ..tables.schema import TABLES
 from ..tables.shop import ShopSettings
 from ..tables.conform import PLACE, UNREAD, identifier, literal, quoted
 from .files import Reading, csv_lines, open_csv, text_sql, union
+from .privacy import about_a_person
 from .cells import PERSONAL, SPECIAL, Cells, ColumnMap, TableMap, as_text, column_sql, mentioned, read_map, taken_over, text_of, with_parsed
 
 # %% auto #0
 __all__ = ['map_rows', 'read_mapped', 'read_csv_map']
 
 # %% ../../nbs/sources/27b_maps.ipynb #401cd9e1
-_PRIVATE = re.compile(r"氏名|名前|フリガナ|ふりがな|振り?仮名|カナ\)?$|\((姓|名|セイ|メイ)\)|注文者|購入者|(お?届け?|配送|送付|送り|受取)(先|人)|住所|郵便|番地|〒|電話|携帯|生年月日|誕生|メール(アドレス)?$"
-                      r"|\btel|\bfax|\bphone|mobile|e-?mail|\bmail\b|birth|address|\bzip|postal|postcode|(first|last|full|customer|user|billing|shipping|recipient)[ _]?name|^name$|^ip$", re.IGNORECASE)
-
 def _others(table_map, header, used):
     "Headers to keep for props, and how many personal ones were left out."
     if isinstance(table_map.others, list): return [h for h in (unicodedata.normalize("NFKC", h).strip() for h in table_map.others) if h in header], 0
     if table_map.others == "drop": return [], 0
     rest = [h for h in header if h not in used and not h.startswith("_")]
-    private = [h for h in rest if _PRIVATE.search(h)]
+    private = [h for h in rest if about_a_person(h)]
     return [h for h in rest if h not in private], len(private)
 
 # %% ../../nbs/sources/27b_maps.ipynb #72ba9fb1

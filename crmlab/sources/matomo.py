@@ -139,7 +139,7 @@ def _events(actions, currency):
     props = ", ".join(f"'{k}', nullif({sql}, '')" for k, sql in _TOLD.items())
     shared = f"""ts, visitor_id, user_id, _email, visit AS session_id, COALESCE(nullif(idpageview, ''), visit || '/' || nullif(pageviewPosition, '')) AS pageview_id, device, _url, _referrer,
         CASE WHEN _url IS NULL THEN '(unknown)' END AS page, campaign_source AS source, campaign_medium AS medium, campaign, COALESCE(_money, {literal(currency)}) AS _currency, _file, _line"""
-    name = "concat_ws('/', 'matomo', site, COALESCE('a' || nullif(pageId, ''), concat_ws('/', visit, type, goalId, goalPageId, orderId, eventAction, siteSearchKeyword, url, a_time)))"
+    name = "concat_ws('/', 'matomo', site, COALESCE('a' || nullif(pageId, ''), md5(concat_ws('/', visit, type, goalId, goalPageId, orderId, eventAction, siteSearchKeyword, url, a_time))))"   # hashed, since an address may hold anything
     rows = actions.project(f"*, timestamp AS a_time, COALESCE(_money, {literal(currency)}) AS _code")
     main = rows.project(f"""{name} AS event_id, {_EVENT} AS event, {shared}, nullif(revenue, '') AS value, CASE WHEN nullif(revenue, '') IS NOT NULL THEN _code END AS currency,
         CAST(NULL AS VARCHAR) AS item_id, CAST(NULL AS VARCHAR) AS category, nullif(CAST(json_merge_patch('{{}}', json_object({props})) AS VARCHAR), '{{}}') AS props""")

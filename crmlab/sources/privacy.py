@@ -15,7 +15,7 @@ from ..tables.engine import connection
 from ..tables.conform import UNREAD, literal, occurs, quoted
 
 # %% auto #0
-__all__ = ['PERSONAL_KEYS', 'pseudonym_key', 'set_key', 'pseudonym', 'protected', 'person_keys', 'scrubbed']
+__all__ = ['PERSONAL_KEYS', 'pseudonym_key', 'set_key', 'pseudonym', 'about_a_person', 'protected', 'person_keys', 'scrubbed']
 
 # %% ../../nbs/sources/18b_privacy.ipynb #2c74003e
 def pseudonym_key(
@@ -60,7 +60,8 @@ def pseudonym(
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()[:32]
 
 # %% ../../nbs/sources/18b_privacy.ipynb #dbf17364
-_WIDE, _NARROW = "０１２３４５６７８９＠．－＋", "0123456789@.-+"
+_ASCII = [chr(c) for c in range(0x21, 0x7f) if c != 0x27]   # but for the apostrophe, which ends a text in SQL
+_WIDE, _NARROW = "".join(chr(ord(c) + 0xfee0) for c in _ASCII), "".join(_ASCII)
 
 def _email(text):
     "SQL of an address in its usual form, null when it is none; nearly all are in that form but for capitals."
@@ -101,28 +102,46 @@ def _without_numbers(text):
 # %% ../../nbs/sources/18b_privacy.ipynb #fd37cd09
 PERSONAL_KEYS = ("ip", "$ip", "ip_address", "ipAddress", "client_ip", "remote_addr", "user_ipaddress", "first_name", "firstName", "$first_name", "last_name", "lastName", "$last_name", "full_name",
                  "fullName", "given_name", "family_name", "username", "street", "address", "address1", "address2", "zip", "postal_code", "postcode", "birthday", "birth_date", "date_of_birth",
-                 "name_kanji", "name_kana", "customer_name", "billing_name", "shipping_name", "recipient", "contact", "dob", "user_ip", "ip_addr", "customer_ip", "card_number", "IPアドレス", "REMOTE_ADDR",
+                 "name_kanji", "name_kana", "customer_name", "billing_name", "shipping_name", "recipient", "contact", "dob", "user_ip", "ip_addr", "customer_ip", "card_number", "IPアドレス", "REMOTE_ADDR", "remote", "remote_ip", "browser_ip", "login_ip", "client ip", "最終ログインIP",
+                 "buyer_name", "recipient_name", "bill_name", "ship_name",
                  "お客様名", "顧客名", "会員名", "姓名", "宛名", "ご依頼主", "請求先", "市区町村", "建物名", "連絡先", "カード番号", "電話番号", "メールアドレス", "Recipient", "Contact", "Street", "DOB", "LINE ID", "氏名", "お名前", "姓", "名", "フリガナ", "カナ", "住所", "郵便番号", "生年月日", "誕生日")
 _KEYS = '"(' + "|".join(map(re.escape, PERSONAL_KEYS)) + r')"\s*:'
 _KEYED = _KEYS + r'\s*\s*("(?:[^"\\]|\\.)*"|-?[\d.eE+]+|\{[^{}]*\}|\[[^\[\]]*\])'
 
+_BYTE = "(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])"
+_IP = rf"(^|[^\w.])(?:{_BYTE}[.]){{3}}{_BYTE}([.]?(?:[^\w.]|$))"
+
+def _without_ips(text): return rf"regexp_replace({text}, {literal(_IP)}, '\1<ip>\2', 'g')"
+
 def _without_keys(json_text):
     return f"""regexp_replace({json_text}, {literal(_KEYED)}, '"\\1":null', 'g')"""
 
+# %% ../../nbs/sources/18b_privacy.ipynb #fa5393e0
+_OF_A_PERSON = re.compile(r"氏名|名前|フリガナ|ふりがな|振り?仮名|カナ\)?$|^(氏|姓|名|セイ|メイ)([（(]|$)|\((姓|名|セイ|メイ)\)|(請求|連絡)先(名|人|$)|(お客様|顧客|会員|宛|表示)名|注文者|購入者|(お?届け?|配送|送付|送り|受取)(先|人)|住所|郵便|番地|〒|電話|携帯|生年月日|誕生|メール(アドレス)?$"
+                          r"|\btel|\bfax|\bphone|mobile|e-?mail|\bmail\b|birth|\bdob\b|address|\bzip|postal|postcode|(first|last|full|customer|user|bill|billing|ship|shipping|recipient|receiver|buyer|contact|sender)[ _-]?name|^name$|(?<![a-z])ip(アドレス)?$", re.IGNORECASE)
+
+def about_a_person(
+    header:str,   # of a column
+) -> bool:
+    "Whether a header says that its column is about a person."
+    return header in PERSONAL_KEYS or bool(_OF_A_PERSON.search(header))
+
 # %% ../../nbs/sources/18b_privacy.ipynb #62ba94ea
-_FREE = ("props", "text", "subject", "value", "note", "reason", "label", "page", "referrer")   # where people write; identifiers may be long numbers
+_WRITTEN = ("text", "topic", "subject", "note", "reason")   # in human words, so that 10.2.0.1 is no version
+_FREE = (*_WRITTEN, "props", "value", "label", "page", "referrer")   # where people write; identifiers may be long numbers
 
 @cache
 def _name_searches():
     "Make the searches known to the engine of this process."
-    named = dict(email=_email("t"), phone=_phone("t"), maybe_address=_maybe_address("t"), has_number=occurs("t", _NUMBER), has_keys=occurs("t", _KEYS),
-                 without_keys=_without_keys("t"), without_numbers=_without_numbers("t"), without_addresses=_without_addresses("t"))
+    named = dict(email=_email("t"), phone=_phone("t"), maybe_address=_maybe_address("t"), has_number=occurs("t", _NUMBER), has_keys=occurs("t", _KEYS), has_ip=occurs("t", _IP),
+                 without_keys=_without_keys("t"), without_ips=_without_ips("t"), without_numbers=_without_numbers("t"), without_addresses=_without_addresses("t"))
     for name, sql in named.items(): connection().execute(f"CREATE OR REPLACE TEMP MACRO crmlab_{name}(t) AS {sql}")
 
 def _clean_text(column, text, table):
     "SQL of a text column without personal data; `text` is its SQL."
-    free = column.removeprefix(UNREAD) not in {c.name for c in TABLES[table].columns}.difference(_FREE)
-    steps = [("has_keys", "without_keys")]*(column == "props") + [("has_number", "without_numbers")]*free + [("maybe_address", "without_addresses")]
+    name = column.removeprefix(UNREAD)
+    beyond = name not in {c.name for c in TABLES[table].columns}   # then it may be an object as text
+    steps = [("has_keys", "without_keys")]*(beyond or name == "props") + [("has_ip", "without_ips")]*(name in _WRITTEN) + [("has_number", "without_numbers")]*(beyond or name in _FREE) + [("maybe_address", "without_addresses")]
     cleaned = f"[{text}]"
     for _, step in steps: cleaned = f"list_transform({cleaned}, lambda t: crmlab_{step}(t))"
     return f"CASE WHEN {' OR '.join(f'crmlab_{asked}({text})' for asked, _ in steps)} THEN {cleaned}[1] ELSE {text} END AS {quoted(column)}"

@@ -10,6 +10,7 @@ import re
 from urllib.parse import parse_qs, unquote, urlsplit
 from ..core import CrmlabError
 from ..tables.conform import literal, occurs, quoted
+from .privacy import PERSONAL_KEYS
 from ..tables.engine import connection
 
 # %% auto #0
@@ -190,5 +191,5 @@ def attributes_of(
     ts:int,      # when, µs UTC
 ) -> list:       # rows of attributes
     "The traits of an identify call; personal ones are left out."
-    traits = {k: v for k,v in (call.get("traits") or {}).items() if k not in PERSONAL_TRAITS and not isinstance(v, (dict, list))}
+    traits = {k: v for k,v in (call.get("traits") or {}).items() if k not in (*PERSONAL_TRAITS, *PERSONAL_KEYS) and not isinstance(v, (dict, list))}
     return [dict(user_id=str(call["userId"]), attribute=k, value=None if v is None else str(v), valid_from=ts) for k,v in traits.items()]

@@ -156,9 +156,11 @@ def _replaced(new, once, live, table):
 # %% ../../nbs/tables/14b_commit.ipynb #ae2094e2
 RETRACT = ("all", "period")
 
+def _same_label(a, b): return a == b or (bool(a and b) and Path(a).name == b)   # before, a map's file was kept with its folders
+
 def _retracted(once, refused, path, manifest, table, origin, retract, orders):
     "Live rows of the same source that this export no longer holds: file, place there, and the order where there is one."
-    own = dict(tables={table: [f for f in manifest["tables"].get(table, []) if (f.get("kind"), f.get("label")) == (origin["kind"], origin["label"])]})
+    own = dict(tables={table: [f for f in manifest["tables"].get(table, []) if f.get("kind") == origin["kind"] and _same_label(f.get("label"), origin["label"])]})
     live = _live_rows(path, own, table)
     if retract is None or live is None or table == "identities": return None   # what is known of a person stays known
     moment = next((c.name for c in TABLES[table].columns if c.name in ("ts", "sent_at", "valid_from")), None)
