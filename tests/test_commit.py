@@ -319,3 +319,14 @@ def test_a_totals_line_without_an_order_takes_no_other_lines_with_it(tmp_path):
     counts = {c["table"]: c for c in commit(tmp_path/"s", both, kind="csv")}
     assert counts["order_items"] == dict(table="order_items", read=3, kept=1, duplicate=0, rejected=2)
     assert cl.open_shop(tmp_path/"s").order_items.to_pandas().order_id.tolist() == ["1"]
+
+
+def test_orders_of_another_source_are_told_when_they_are_replaced(tmp_path):
+    def put(name, revenue, channel): pd.DataFrame(dict(order_id=["1", "2", "9"], ts="2026-03-01 10:00:00", revenue=revenue, status="valid", channel=channel)).iloc[:2 if channel == "store" else 3].to_csv(tmp_path/name, index=False)
+    put("web.csv", 100, "web"), put("till.csv", 70, "store"), put("late.csv", 90, "store")
+    maps = {k: dict(order_id="order_id", ts="ts", revenue="revenue", status="status", channel="channel") | extra for k, extra in dict(web={}, till=dict(currency=dict(constant="JPY"))).items()}
+    load = lambda name, which: cl.import_data("csv", tmp_path/name, into=tmp_path/"s", table="orders", columns=maps[which]).counts["orders"]
+    assert "overwritten" not in load("web.csv", "web")
+    till = load("till.csv", "till")
+    assert [till[k] for k in ("kept", "corrected", "overwritten")] == [2, 2, 2]
+    assert "overwritten" not in load("late.csv", "till")   # its own

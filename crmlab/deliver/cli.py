@@ -42,7 +42,7 @@ def _counts_line(table, c, lang, why=None):
     "Counts of one table, with what most of its rejected rows lack."
     from crmlab.sources.importing import told_reason
     said = [word("cli.counts", lang, table=known_word(f"report.table.{table}", table, lang), **{k: f"{c[k]:,}" for k in ("read", "kept", "duplicate", "rejected")})]
-    said += [word(f"cli.{k}", lang, n=f"{c[k]:,}") for k in ("corrected", "retracted", "contradicted") if k in c]
+    said += [word(f"cli.{k}", lang, n=f"{c[k]:,}") for k in ("corrected", "overwritten", "retracted", "contradicted") if k in c]
     return " ".join(said + ([word("cli.mostly", lang, reason=told_reason(why[0], lang), n=f"{why[1]:,}")] if why else []))
 
 def _language(args): return args.lang or settings().language

@@ -156,11 +156,14 @@ def _replaced(new, once, live, table):
 # %% ../../nbs/tables/14b_commit.ipynb #ae2094e2
 RETRACT = ("all", "period")
 
-def _same_label(a, b): return a == b or (bool(a and b) and Path(a).name == b)   # before, a map's file was kept with its folders
+def _same_source(entry, origin):
+    "Whether a file of the manifest came from the source of this import; only free tables need more than a kind to be told apart."
+    told, label = entry.get("label") or "", origin["label"]
+    return entry.get("kind") == origin["kind"] and (origin["kind"] not in ("csv", "parquet") or told == label or bool(told and Path(told).name == label))   # before, a map's file was kept with its folders
 
 def _retracted(once, refused, path, manifest, table, origin, retract, orders):
     "Live rows of the same source that this export no longer holds: file, place there, and the order where there is one."
-    own = dict(tables={table: [f for f in manifest["tables"].get(table, []) if f.get("kind") == origin["kind"] and _same_label(f.get("label"), origin["label"])]})
+    own = dict(tables={table: [f for f in manifest["tables"].get(table, []) if _same_source(f, origin)]})
     live = _live_rows(path, own, table)
     if retract is None or live is None or table == "identities": return None   # what is known of a person stays known
     moment = next((c.name for c in TABLES[table].columns if c.name in ("ts", "sent_at", "valid_from")), None)
@@ -224,7 +227,7 @@ class _Change:
     "One table after an import."
     entries:list       # of the manifest
     superseded:list    # files no longer live
-    counts:dict        # table, read, kept, duplicate, rejected, and corrected, retracted and contradicted where there are any
+    counts:dict        # table, read, kept, duplicate, rejected, and overwritten, corrected, retracted and contradicted where there are any
     taken_back:object  # relation of the rows retracted, None when there are none
 
 def _gone(parts):
@@ -232,6 +235,11 @@ def _gone(parts):
     parts = [p.project("filename, file_row_number") for p in parts if p is not None]
     if not parts: return None
     return spilled(parts[0] if len(parts) == 1 else parts[0].union(parts[1]).distinct())
+
+def _of_others(replaced, path, old, origin):
+    "How many of the replaced rows another source had told; that a cart corrects a tracker is as it should be."
+    files = [literal(path/f["file"]) for f in old if f.get("kind") not in TRACKERS and not _same_source(f, origin)]
+    return _size(replaced.filter(f"filename IN ({', '.join(files)})")) if files and replaced is not None else 0
 
 def _change(path, manifest, table, staged, origin, retract, corrects, orders):
     "Work out and write the change of one table."
@@ -247,7 +255,7 @@ def _change(path, manifest, table, staged, origin, retract, corrects, orders):
     entries = [e for e in after if e is not None] + ([added] if added else [])
     kept = added["rows"] if added else 0
     counts = dict(table=table, read=staged.read, kept=kept, duplicate=staged.fine - kept, rejected=staged.read - staged.fine)
-    further = dict(corrected=replaced and _size(replaced), retracted=retracted and _size(retracted), contradicted=contradicted)
+    further = dict(overwritten=_of_others(replaced, path, old, origin) if table == "orders" else 0, corrected=replaced and _size(replaced), retracted=retracted and _size(retracted), contradicted=contradicted)
     live_now = {e["file"] for e in entries}
     return _Change(entries, [e["file"] for e in old if e["file"] not in live_now], counts | {k: n for k,n in further.items() if n}, retracted)
 
@@ -284,7 +292,7 @@ def commit(
     label:str="",         # tells sources of one kind apart, such as two CSV exports
     key:str|None=None,    # which key made the pseudonyms, for the manifest
     wait:float=60,        # seconds to wait for another import
-) -> list:                # per table: table, read, kept, duplicate, rejected (corrected, retracted, contradicted)
+) -> list:                # per table: table, read, kept, duplicate, rejected (corrected, of them overwritten: told by another source; retracted, contradicted)
     "Check, deduplicate and write an import, and make it live at once; raises `CrmlabError` and changes nothing on failure."
     if retract not in (None, *RETRACT): raise CrmlabError(f"retract={retract!r} is not one of {', '.join(RETRACT)}")
     path, now, import_id = Path(path), datetime.now(UTC), uuid.uuid4().hex[:12]
