@@ -82,6 +82,7 @@ def test_refunds_corrections_and_cancellations_are_netted(tmp_path):
     items = shop.order_items.to_pandas()
     assert items.query("order_id == 'o1'").item_id.tolist() == ["serum"] and sorted(items.query("order_id == 'o4'").quantity) == [1., 2.]
     assert str(shop.orders.to_pandas().set_index("order_id").ts["o1"]) == "2026-03-01 03:01:00+00:00"
+    assert shop.notes["updates_alone"] == 1   # of an order that never was
 
 
 def test_equal_lines_of_one_order_are_pieces(tmp_path):

@@ -110,12 +110,16 @@ def _refunds(rows, currency):
         {said} AS amount, COALESCE(p.currency, {literal(currency)}) AS currency, {odd} AS _unread, _file, _line"""))
 
 # %% ../../nbs/sources/24_segment.ipynb #79ecc013
+def _alone(sales, updates):
+    "How many corrections there are whose sale is not in the files."
+    return connection().sql("SELECT count(*) FROM updates ANTI JOIN sales USING (order_id)").fetchall()[0][0]
+
 def _orders(rows, currency):
-    "Raw rows of orders and order_items."
+    "Raw rows of orders and order_items, refused lists of products, and how many corrections were left out."
     calls = _order_calls(rows, currency)
     of = lambda name: calls.filter(f"call = {literal(name)}").project("* EXCLUDE (call)")
     orders = spilled(net_orders(_corrected(of("Order Completed"), of("Order Updated")), _refunds(rows, currency), of("Order Cancelled")))
-    return with_texts(orders, "revenue", "gross", "discount", "tax", "shipping", "refund"), _items(orders), _without_list(orders)
+    return with_texts(orders, "revenue", "gross", "discount", "tax", "shipping", "refund"), _items(orders), _without_list(orders), _alone(of("Order Completed"), of("Order Updated"))
 
 def _items(orders):
     lines = connection().sql(f"SELECT order_id, {picked('e.value', _LINE)} AS l, _file, _line FROM orders, json_each({_list('orders._lines')}) AS e WHERE status <> 'return'")
@@ -155,6 +159,6 @@ def read_segment(
     "Calls of Segment as raw rows; raises `CrmlabError` when a file holds none."
     read = [_calls(f) for f in files]
     rows, refused = union([r for r, _ in read]), [line for _, lines in read for line in lines]
-    orders, items, broken = _orders(rows, shop.currency)
+    orders, items, broken, alone = _orders(rows, shop.currency)
     tables = dict(events=_events(rows), attributes=_attributes(rows), orders=orders, order_items=items, exposures=_exposures(rows))
-    return Reading(tables, refused + _strangers(rows) + broken, _notes(rows))
+    return Reading(tables, refused + _strangers(rows) + broken, _notes(rows) | (dict(updates_alone=alone) if alone else {}))
