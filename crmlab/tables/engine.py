@@ -6,7 +6,7 @@ How can the same ten lines of analysis run on a notebook's data frame today and 
 
 # %% ../../nbs/tables/11_engine.ipynb #334c66de
 from __future__ import annotations
-import atexit, shutil, tempfile, uuid
+import atexit, shutil, tempfile, time, uuid
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -20,7 +20,7 @@ __all__ = ['MOMENTS', 'ENGINES', 'PIECE', 'connection', 'collect', 'Table', 'on_
            'iso_weekday', 'as_of']
 
 # %% ../../nbs/tables/11_engine.ipynb #b11fd24d
-_SPILL = "crmlab-spill-"
+_SPILL, _YOUNG = "crmlab-spill-", 10   # seconds in which a new folder's process may still be about to lock it
 
 def _spill_folder(parent):
     "A new locked folder to spill into; folders of dead processes go."
@@ -28,6 +28,7 @@ def _spill_folder(parent):
     parent.mkdir(parents=True, exist_ok=True)
     for lock in parent.glob(f"{_SPILL}*/.lock"):
         try:
+            if time.time() - lock.parent.stat().st_mtime < _YOUNG: continue
             with FileLock(lock, timeout=0): pass
             shutil.rmtree(lock.parent, ignore_errors=True)
         except (Timeout, OSError): pass                      # alive, or another user's
