@@ -12,7 +12,6 @@ from ..core import CrmlabError
 from ..tables.conform import literal, occurs, quoted
 from ..tables.engine import PIECE, connection, spill_folder
 from .files import packed, plain_number_sql, refuse_no_text
-from .privacy import PERSONAL_KEYS
 from .web import PERSONAL_TRAITS
 
 # %% auto #0
@@ -196,7 +195,7 @@ def person_columns(
     return f"CASE WHEN NOT contains({user}, '@') THEN nullif(trim({user}), '') END AS user_id, COALESCE(CASE WHEN contains({user}, '@') THEN {user} END, {email}) AS _email"
 
 # %% ../../nbs/sources/19b_calls.ipynb #48bb3e17
-_UNWANTED = sorted({t.lower() for t in (*PERSONAL_KEYS, *PERSONAL_TRAITS, *PERSONAL_FIELDS, "e-mail", "mail", "birthdate", "$email", "$phone", "$name")})
+_UNWANTED = sorted({t.lower() for t in (*PERSONAL_TRAITS, *PERSONAL_FIELDS, "e-mail", "mail", "birthdate", "$email", "$phone", "$name")})
 
 def is_personal(
     sql:str,   # SQL of the name of a trait

@@ -278,7 +278,7 @@ def csv_lines(
         return spilled(connection().sql(f"SELECT {', '.join(map(quoted, wanted))} FROM {_scan_csv(source, csv.names, csv.delimiter)}"), numbered=True)
     try:
         try: rows = laid_down(csv.source)
-        except duckdb.Error: rows = laid_down(_with_one_line_end(csv.source))   # two exports joined, or edited on another system
+        except duckdb.InvalidInputException: rows = laid_down(_with_one_line_end(csv.source))   # two exports joined, or edited on another system
     except duckdb.Error as e: raise CrmlabError(f"{csv.file}: not readable as CSV ({str(e).splitlines()[0]}); check its quotes and separators") from e
     refused = _reject_rows(csv.file, table)
     return rows.project(f"{', '.join(map(quoted, wanted))}, {literal(csv.file)} AS _file, {_line_of_row(refused)} AS _line"), refused

@@ -60,7 +60,7 @@ def _picked():
     return "struct_pack(" + ", ".join(f"{p} := _values[list_position(_keys, '{p}')]" for p in _PARAMS) + ")"
 
 def _rest():
-    "SQL of the other parameters as JSON text; one without a name or a value is null, which the joining leaves out."
+    "SQL of the other parameters as JSON text; one without a value is null, which the joining leaves out."
     number = "COALESCE(e.value.int_value, e.value.double_value, e.value.float_value)"
     plain = f"e.value.string_value IS NULL AND regexp_full_match({number}, '-?(0|[1-9][0-9]*)([.][0-9]+)?')"
     shown = f"CASE WHEN {plain} THEN {number} ELSE CAST(to_json({_said('e.value')}) AS VARCHAR) END"

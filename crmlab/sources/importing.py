@@ -176,10 +176,6 @@ def _prepared(reading, shop, into, pii):
     if keys or told: yield "identities", spilled(union([*keys, *told])) if keys else told[0]
 
 # %% ../../nbs/sources/28_import.ipynb #105361fd
-def _label(columns):
-    "What tells sources of one kind apart: their map, whose file may be named from anywhere."
-    return Path(columns).name if columns.endswith((".yaml", ".yml")) else columns
-
 def _same_key(into, key, pii):
     "The mark of the key; raises `CrmlabError` when earlier imports were made with another one, or the other way about personal data."
     mark = "keep" if pii == "keep" else sha256(key).hexdigest()[:8]
@@ -251,7 +247,7 @@ def import_data(
         reading = KINDS[kind].function(files, shop=shop, **options)
         if kind == "parquet" and pii == "hash": reading = _without_persons(reading)   # a CSV's map has said what to do with them
         refused = [r | dict(row=scrubbed(str(r["row"]), key) if pii == "hash" else r["row"]) for r in reading.refused]
-        counts = commit(into, _prepared(reading, shop, into, pii), kind=kind, files=hashed, options=chosen, refused=refused, notes=reading.notes, retract=retract, label=_label(chosen.get("columns", "")), key=mark)
+        counts = commit(into, _prepared(reading, shop, into, pii), kind=kind, files=hashed, options=chosen, refused=refused, notes=reading.notes, retract=retract, label=chosen.get("columns", ""), key=mark)
     if defined and is_shop(into) and open_shop(into).has("events"): apply_definitions(into)
     shop = open_shop(into) if is_shop(into) else Shop(into, read_manifest(into), shop)   # not one row was good, and no folder was made
     shop = replace(shop, counts={c["table"]: {k: v for k,v in c.items() if k != "table"} for c in counts})

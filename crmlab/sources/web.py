@@ -10,8 +10,8 @@ import re
 from urllib.parse import parse_qs, unquote, urlsplit
 from ..core import CrmlabError
 from ..tables.conform import literal, occurs, quoted
-from .privacy import PERSONAL_KEYS
 from ..tables.engine import connection
+from .privacy import PERSONAL_KEYS
 
 # %% auto #0
 __all__ = ['TRACK_EVENTS', 'PERSONAL_TRAITS', 'page_path', 'traffic_source', 'device_of', 'page_sql', 'located', 'track_columns',
@@ -150,7 +150,7 @@ def _of_the_same_browser(events):
 TRACK_EVENTS = {"Product Viewed": "view_item", "Product Added": "add_to_cart", "Checkout Started": "begin_checkout",
                 "Order Completed": "purchase", "Products Searched": "search", "Signed Up": "sign_up", "Signed In": "login"}
 
-PERSONAL_TRAITS = {"email", "phone", "name", "firstName", "lastName", "first_name", "last_name", "username", "address", "birthday"}
+PERSONAL_TRAITS = {"email", "phone", "name", "firstName", "lastName", "first_name", "last_name", "username", "address", "birthday", *PERSONAL_KEYS}
 
 def _number(value):
     "A finite number, or None for nothing; anything else is an error."
@@ -191,5 +191,5 @@ def attributes_of(
     ts:int,      # when, µs UTC
 ) -> list:       # rows of attributes
     "The traits of an identify call; personal ones are left out."
-    traits = {k: v for k,v in (call.get("traits") or {}).items() if k not in (*PERSONAL_TRAITS, *PERSONAL_KEYS) and not isinstance(v, (dict, list))}
+    traits = {k: v for k,v in (call.get("traits") or {}).items() if k not in PERSONAL_TRAITS and not isinstance(v, (dict, list))}
     return [dict(user_id=str(call["userId"]), attribute=k, value=None if v is None else str(v), valid_from=ts) for k,v in traits.items()]

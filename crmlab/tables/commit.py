@@ -156,14 +156,14 @@ def _replaced(new, once, live, table):
 # %% ../../nbs/tables/14b_commit.ipynb #ae2094e2
 RETRACT = ("all", "period")
 
-def _same_source(entry, origin):
-    "Whether a file of the manifest came from the source of this import; only free tables need more than a kind to be told apart."
-    told, label = entry.get("label") or "", origin["label"]
-    return entry.get("kind") == origin["kind"] and (origin["kind"] not in ("csv", "parquet") or told == label or bool(told and Path(told).name == label))   # before, a map's file was kept with its folders
+def _source(entry):
+    "What a file of the manifest came from: its kind, and for free tables their map, whose file may be named from anywhere."
+    kind, label = entry.get("kind"), entry.get("label") or ""
+    return kind, "" if kind not in ("csv", "parquet") else Path(label).name if label.endswith((".yaml", ".yml")) else label
 
 def _retracted(once, refused, path, manifest, table, origin, retract, orders):
     "Live rows of the same source that this export no longer holds: file, place there, and the order where there is one."
-    own = dict(tables={table: [f for f in manifest["tables"].get(table, []) if _same_source(f, origin)]})
+    own = dict(tables={table: [f for f in manifest["tables"].get(table, []) if _source(f) == _source(origin)]})
     live = _live_rows(path, own, table)
     if retract is None or live is None or table == "identities": return None   # what is known of a person stays known
     moment = next((c.name for c in TABLES[table].columns if c.name in ("ts", "sent_at", "valid_from")), None)
@@ -238,7 +238,7 @@ def _gone(parts):
 
 def _of_others(replaced, path, old, origin):
     "How many of the replaced rows another source had told; that a cart corrects a tracker is as it should be."
-    files = [literal(path/f["file"]) for f in old if f.get("kind") not in TRACKERS and not _same_source(f, origin)]
+    files = [literal(path/f["file"]) for f in old if f.get("kind") not in TRACKERS and _source(f) != _source(origin)]
     return _size(replaced.filter(f"filename IN ({', '.join(files)})")) if files and replaced is not None else 0
 
 def _change(path, manifest, table, staged, origin, retract, corrects, orders):
