@@ -266,3 +266,19 @@ def test_refused_lines_of_a_long_file_keep_their_numbers(kind, tmp_path):
     told = [json.loads(line) for file in (tmp_path/"shop/_rejected").iterdir() for line in file.read_text(encoding="utf-8").splitlines()]
     assert {r["line"] for r in told} == broken and len(told) == len(broken)
     assert shop.counts["events"] == dict(read=MANY, kept=MANY - len(broken), duplicate=0, rejected=len(broken))
+
+
+ODD_LINES = ['{"event": ', "[1, 2]", '"text"', '{"a": 1, "a": 2}', '{"a": {"b": "' + "x"*600_000 + '"}}', '{"context": "none", "event_params": "none", "properties": "none"}', '{"event": "\\ud800"}']
+
+
+@pytest.mark.parametrize("line", ODD_LINES, ids=range(len(ODD_LINES)))
+@pytest.mark.parametrize("kind", ["segment", "posthog", "ga4"])
+def test_an_odd_line_changes_nothing_about_the_others(kind, line, tmp_path):
+    good = [json.dumps(_call(kind, i, {"ga4": "1769000000000000"}.get(kind, "2026-01-21T13:00:00Z"))) for i in range(300)]
+    stored = []
+    for name, lines in dict(plain=good, odd=[*good[:290], line, *good[290:]]).items():
+        (tmp_path/f"{name}.json").write_text("\n".join(lines), encoding="utf-8")
+        shop = cl.import_data(kind, tmp_path/f"{name}.json", into=tmp_path/name)
+        stored.append(shop.events.to_pandas().sort_values("event_id", ignore_index=True))
+    assert len(stored[0]) == 300
+    pd.testing.assert_frame_equal(*stored)

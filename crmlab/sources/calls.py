@@ -20,7 +20,7 @@ __all__ = ['PERSONAL_FIELDS', 'scan_lines', 'scan_parquet', 'lay_down', 'numeric
            'trait_rows', 'last_told', 'changes', 'net_orders', 'equal_lines']
 
 # %% ../../nbs/sources/19b_calls.ipynb #f5cf7bd9
-_LARGEST, _MOST_REFUSED = 1 << 25, 100_000   # bytes of one line, refused lines that are kept
+_USUAL, _LARGEST, _MOST_REFUSED = 1 << 19, 1 << 25, 100_000   # bytes of a line that is not odd, of any line; refused lines that are kept
 
 def _opened(file): return (gzip.open if packed(file) else open)(file, "rb")
 
@@ -41,11 +41,14 @@ def _plain(file):
 def scan_lines(
     file,          # path of JSON lines, .gz too
     fields:dict,   # name → DuckDB type
+    *,
+    strict:bool=False, # give up at the first line that is long or no object, or in which a field has another shape
 ):                 # relation of the fields, and `_lost`: nothing could be read
     "JSON lines as typed columns, not yet read."
     columns = ", ".join(f"{literal(k)}: {literal(v)}" for k, v in fields.items())
     nothing = " AND ".join(f"{quoted(k)} IS NULL" for k in fields)
-    try: return connection().sql(f"SELECT *, {nothing} AS _lost FROM read_json({literal(_plain(file))}, format='newline_delimited', columns={{{columns}}}, ignore_errors=true, maximum_object_size={_LARGEST})")
+    how = f"ignore_errors={not strict}, maximum_object_size={_USUAL if strict else _LARGEST}"
+    try: return connection().sql(f"SELECT *, {nothing} AS _lost FROM read_json({literal(_plain(file))}, format='newline_delimited', columns={{{columns}}}, {how})")
     except duckdb.Error as e: raise CrmlabError(f"{file}: not readable as JSON lines ({str(e).splitlines()[0]}); export one object a line") from e
 
 def scan_parquet(
@@ -70,17 +73,25 @@ def _refused(rows, file, table):
     if 2*other > rows.count("*").fetchall()[0][0]: raise CrmlabError(f"{file}: not UTF-8 (line {min(lost)} and {other - 1:,} others); export it in UTF-8")
     return [dict(table=table, file=str(file), line=n, reason=reason, row=text) for n, (reason, text) in told.items()]
 
+def _write(rows, made, target):
+    "Write what is made of rows; whether they know their place, as those of a CSV do."
+    placed = "_line" in rows.columns
+    if placed: rows = rows.project("*, false AS _lost")
+    rows.project(f"{made}, _lost{', _file, _line'*placed}").to_parquet(str(target), compression="snappy", row_group_size=PIECE)
+    return placed
+
 def lay_down(
-    scan,                # relation from `scan_lines` or `scan_parquet`, or with `_file` and `_line`
-    *made:str,           # projections, one after the other; all but the last keep `*`
+    scan,                # function of `strict`: relation from `scan_lines` or `scan_parquet`, or with `_file` and `_line`
+    made:str,            # SQL of what is wanted
+    *,
     file,                # the source, for places
     table:str="events",  # for the refused lines
 ) -> tuple:              # (relation with `_file` and `_line`, refused lines)
     "Make what is wanted of a file in one pass."
-    target, placed = spill_folder()/f"{uuid.uuid4().hex}.parquet", "_line" in scan.columns   # rows of a CSV know their place
-    if placed: scan = scan.project("*, false AS _lost")
-    for step in made[:-1]: scan = scan.project(step)
-    try: scan.project(f"{made[-1]}, _lost{', _file, _line'*placed}").to_parquet(str(target), compression="snappy", row_group_size=PIECE)
+    target = spill_folder()/f"{uuid.uuid4().hex}.parquet"
+    try:
+        try: placed = _write(scan(True), made, target)
+        except duckdb.InvalidInputException: placed = _write(scan(False), made, target)
     except duckdb.Error as e: raise CrmlabError(f"{file}: not readable ({str(e).splitlines()[0]}); export it again") from e
     place = "*" if placed else f"* EXCLUDE (file_row_number), {literal(file)} AS _file, file_row_number + 1 AS _line"
     rows = connection().sql(f"SELECT {place} FROM read_parquet({literal(target)}, file_row_number={not placed})")

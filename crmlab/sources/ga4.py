@@ -39,9 +39,9 @@ def _cast(column, have, wanted):
     sql = f"list_transform({quoted(column)}.list, lambda e: e.element)" if wrapped else quoted(column)
     return f"to_json(CAST({sql} AS {_AS_TEXT[column]})) AS {column}" if column in _AS_TEXT else f"CAST({sql} AS {wanted}) AS {column}"
 
-def _scan(file):
+def _scan(file, strict=False):
     "A file in one shape, not yet read."
-    if not str(file).lower().endswith(".parquet"): return scan_lines(file, _FIELDS)
+    if not str(file).lower().endswith(".parquet"): return scan_lines(file, _FIELDS, strict=strict)
     rows = scan_parquet(file)
     have = dict(zip(rows.columns, map(str, rows.types), strict=True))
     try: return rows.project(", ".join([*(_cast(c, have.get(c), t) for c, t in _FIELDS.items()), "_lost"]))
@@ -97,7 +97,7 @@ def _told(scan):
 
 def _events_of(file):
     "Events of a file, lines that are none."
-    laid, refused = lay_down(_told(_scan(file)), _columns(), file=file)
+    laid, refused = lay_down(lambda strict: _told(_scan(file, strict)), _columns(), file=file)
     if not laid.filter("event IS NOT NULL AND ts IS NOT NULL").project("1").limit(1).fetchall():
         raise CrmlabError(f"{file}: no GA4 event in it (event_name, event_timestamp); export the table events_* of BigQuery as JSON lines or Parquet")
     return laid, refused

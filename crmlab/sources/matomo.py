@@ -179,7 +179,8 @@ def _table(file, encoding="utf-8"):
         if start[:1] == "{":
             name = next((n for n, marks in _MARKS.items() if all(f'"{m}"' in start for m in marks)), None)
             if name is None: return None
-            relation, refused = lay_down(scan_lines(file, dict.fromkeys(_TABLES[name].split(), "VARCHAR")), ", ".join(_TABLES[name].split()), file=file)
+            fields = dict.fromkeys(_TABLES[name].split(), "VARCHAR")
+            relation, refused = lay_down(lambda strict: scan_lines(file, fields, strict=strict), ", ".join(fields), file=file)
         else: relation, refused = read_csv(file, encoding=encoding)
     name = _table_name(relation.columns)
     if name is None: raise CrmlabError(f"{file}: neither Matomo's Live API nor one of {', '.join(_TABLES)}; give the answer of Live.getLastVisitsDetails, or these tables with their header")

@@ -37,15 +37,14 @@ def _shaped(relation):
     return relation.project(", ".join([*(f"CAST({shape(c, t)} AS {t}) AS {quoted(c)}" for c, t in _FIELDS.items()), *(c for c in ("_lost", "_file", "_line") if c in have)]))
 
 def _scan(file):
-    "A file in one shape, not yet read, and lines of a CSV that are none."
+    "A function of `strict` that gives a file in one shape, not yet read, and lines of a CSV that are none."
     name = str(file).lower()
-    if name.endswith(".parquet"): rows, refused = scan_parquet(file), []
-    elif name.endswith((".csv", ".csv.gz", ".tsv", ".txt")): rows, refused = read_csv(file)
-    else: rows, refused = scan_lines(file, _FIELDS), []
+    if not name.endswith((".parquet", ".csv", ".csv.gz", ".tsv", ".txt")): return lambda strict: _shaped(scan_lines(file, _FIELDS, strict=strict)), []
+    rows, refused = (scan_parquet(file), []) if name.endswith(".parquet") else read_csv(file)
     have = {*rows.columns}
     if not ({"event", "distinct_id", "properties", "timestamp"} <= have or {"x", "y", "type", "current_url", "timestamp"} <= have):
         raise CrmlabError(f"{file}: neither PostHog events (event, distinct_id, properties, timestamp) nor its heatmaps (x, y, type, current_url, timestamp); export one of these tables")
-    return _shaped(rows), refused
+    return lambda strict: _shaped(rows), refused
 
 # %% ../../nbs/sources/22_posthog.ipynb #7b12a9a7
 _OWN = "session_id current_url referrer viewport_width viewport_height pageview_id device_id device_type raw_user_agent useragent user_id is_identified anon_distinct_id".split()
@@ -108,11 +107,15 @@ def _columns():
 _COUNTED = dict(events="call IS NOT NULL AND whole", places="type IS NOT NULL AND _url IS NOT NULL", points="call IS NULL AND type IS NOT NULL", clicks="call IS NULL AND type = 'click'", stray="call IS NULL AND type IS NULL OR call IS NOT NULL AND NOT COALESCE(whole, false)",
                 outside_pages="call <> '$$heatmap' AND whole AND _url IS NULL", heatmap_events="call = '$$heatmap' AND whole", depths="call IN ('$pageview', '$pageleave') AND seldom IS NOT NULL")
 
+def _told(scan):
+    "Events and points with their properties picked out."
+    first = picked("properties", [*(f"${n}" for n in (*_OWN, *_SELDOM.values())), *_GOODS, *_MONEY])
+    return scan.project(f"*, {first} AS p").project(f"*, {_user()} AS u, COALESCE({', '.join(f'p.{c}' for c in _MONEY)}) AS money, {_rest(scan)} AS props")
+
 def _calls(file):
     "Events and points of a file, how many of each kind there are, lines that are none."
     scan, refused = _scan(file)
-    first = picked("properties", [*(f"${n}" for n in (*_OWN, *_SELDOM.values())), *_GOODS, *_MONEY])
-    laid, lost = lay_down(scan, f"*, {first} AS p", f"*, {_user()} AS u, COALESCE({', '.join(f'p.{c}' for c in _MONEY)}) AS money, {_rest(scan)} AS props", _columns(), file=file)
+    laid, lost = lay_down(lambda strict: _told(scan(strict)), _columns(), file=file)
     counts = Counter(dict(zip(_COUNTED, laid.aggregate(", ".join(f"count(*) FILTER ({sql})" for sql in _COUNTED.values())).fetchall()[0], strict=True)))
     if not (counts["events"] or counts["places"]): raise CrmlabError(f"{file}: no row of PostHog's events or heatmaps in it; export them as JSON lines or Parquet, the heatmaps also as CSV")
     return laid.project(f"*, {picked('seldom', _SELDOM)} AS s, {picked('point', _OF_POINT)} AS q"), counts, refused + lost

@@ -53,7 +53,7 @@ def _columns():
 # %% ../../nbs/sources/24_segment.ipynb #d62139c4
 def _calls(file):
     "Calls of a file, lines that are none."
-    laid, refused = lay_down(scan_lines(file, _FRAME), _RAW, file=file)
+    laid, refused = lay_down(lambda strict: scan_lines(file, _FRAME, strict=strict), _RAW, file=file)
     if not laid.filter("type IS NOT NULL AND (messageId IS NOT NULL OR anonymousId IS NOT NULL OR userId IS NOT NULL)").project("1").limit(1).fetchall():
         raise CrmlabError(f"{file}: no Segment call (an object a line with type and messageId, anonymousId or userId); export the raw calls as JSON lines")
     return laid.project(f"*, {_said('track', picked('props', _FIELDS))} AS p").project(_columns()), refused
