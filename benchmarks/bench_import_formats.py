@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,25 +26,30 @@ def export_of(kind: str, rows: int) -> Path:
     return file
 
 
-def one(kind: str, source, rounds: int = 1) -> dict:
-    "The fastest of some runs of one import or one made shop: a busy machine only ever adds time. Memory is the largest."
-    runs = []
-    for _ in range(rounds):
-        into = Path(tempfile.mkdtemp(dir=world.cache_folder()))/"shop"
-        done = subprocess.run([sys.executable, str(HERE/"one_import.py"), kind, str(source), str(into)], capture_output=True, text=True, env=os.environ | dict(CRMLAB_MEMORY_LIMIT="1GB"))
-        shutil.rmtree(into.parent, ignore_errors=True)
-        if done.returncode: return dict(reason=(done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1][:300])
-        runs.append(json.loads(done.stdout.strip().splitlines()[-1]))
+def run(kind: str, source) -> dict:
+    "One import, or one made shop, in a process of its own."
+    into = Path(tempfile.mkdtemp(dir=world.cache_folder()))/"shop"
+    done = subprocess.run([sys.executable, str(HERE/"one_import.py"), kind, str(source), str(into)], capture_output=True, text=True, env=os.environ | dict(CRMLAB_MEMORY_LIMIT="1GB"))
+    shutil.rmtree(into.parent, ignore_errors=True)
+    if done.returncode: return dict(reason=(done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1][:300])
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def summary(runs: list) -> dict:
+    "The fastest of some runs, since a busy machine only ever adds time, and their median; memory is the largest."
+    if failed := [r for r in runs if "reason" in r]: return failed[0]
     best = min(runs, key=lambda r: r["wall_s"])
-    return best | dict(peak_mb=max(r["peak_mb"] for r in runs), runs=rounds)
+    return best | dict(peak_mb=max(r["peak_mb"] for r in runs), runs=len(runs), median_wall_s=round(statistics.median(r["wall_s"] for r in runs), 3))
 
 
-def measure(rows: int = 1_000_000, rounds: int = 4) -> dict:
-    found = {}
-    for kind in exports.FORMATS:
-        file = export_of(kind, rows)
-        found[kind] = one(kind, file, rounds)
-        found[kind] |= dict(ending=exports.ENDINGS[kind], file_mb=round(file.stat().st_size/1e6))
-        if "wall_s" in found[kind]: found[kind]["rows_per_s"] = round(rows/found[kind]["wall_s"])
-        print(f"  {kind}:", found[kind], flush=True)
+def measure(rows: int = 1_000_000, rounds: int = 8) -> dict:
+    "Formats take turns, so that a busy quarter of an hour does not fall on one of them."
+    files = {kind: export_of(kind, rows) for kind in exports.FORMATS}
+    runs: dict = {kind: [] for kind in files}
+    for _ in range(rounds):
+        for kind, file in files.items(): runs[kind].append(run(kind, file))
+    found = {kind: summary(runs[kind]) | dict(ending=exports.ENDINGS[kind], file_mb=round(file.stat().st_size/1e6)) for kind, file in files.items()}
+    for kind, figures in found.items():
+        if "wall_s" in figures: figures["rows_per_s"] = round(rows/figures["wall_s"])
+        print(f"  {kind}:", figures, flush=True)
     return dict(rows=rows, memory_limit="1GB", formats=found)
