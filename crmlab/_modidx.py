@@ -2671,6 +2671,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'crmlab.tables.commit._source': ('tables/commit.html#_source', 'crmlab/tables/commit.py'),
                                       'crmlab.tables.commit._stage': ('tables/commit.html#_stage', 'crmlab/tables/commit.py'),
                                       'crmlab.tables.commit._sweep': ('tables/commit.html#_sweep', 'crmlab/tables/commit.py'),
+                                      'crmlab.tables.commit._with_known_sales': ( 'tables/commit.html#_with_known_sales',
+                                                                                  'crmlab/tables/commit.py'),
                                       'crmlab.tables.commit._without': ('tables/commit.html#_without', 'crmlab/tables/commit.py'),
                                       'crmlab.tables.commit._without_orphans': ( 'tables/commit.html#_without_orphans',
                                                                                  'crmlab/tables/commit.py'),

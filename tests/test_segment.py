@@ -203,3 +203,21 @@ def test_calls_of_a_server_count_without_a_device(tmp_path):
     (tmp_path/"e.csv").write_text("event_id,ts,visitor_id,event,page,x,y\ne1,2026-03-01 10:00:00,v,click,/,5,5\ne2,2026-03-01 10:00:00,v,page_view,/,,\n", encoding="utf-8")
     told = cl.import_data("csv", tmp_path/"e.csv", into=tmp_path/"placed", table="events")
     assert told.counts["events"] == dict(read=2, kept=1, duplicate=0, rejected=1)   # a place without a device would mix maps
+
+
+def test_a_cancellation_in_a_later_file_leaves_the_sale_where_it_was(tmp_path):
+    sale, off = order(60, "Order Completed", total=7100, shipping=500, discount=300, products=LINES), order(400, "Order Cancelled", total=7100)
+    load(tmp_path, [*DAY, sale])
+    later = load(tmp_path, [off], "next.jsonl")
+    together = cl.import_data("segment", write(tmp_path, [*DAY, sale, off], "whole.jsonl"), into=tmp_path/"whole")
+    columns = ("user_id", "ts", "status", "revenue", "gross", "discount", "shipping", "cancelled_at")
+    assert money(later, *columns) == money(together, *columns) and money(later, "status", "revenue")["o1"] == ["cancelled", 0]
+    assert later.counts["orders"] == dict(read=1, kept=1, duplicate=0, rejected=0, corrected=1) and len(later.order_items.to_pandas()) == 2
+    again = load(tmp_path, [off], "next.jsonl")
+    assert again.counts["orders"]["kept"] == 0 and money(again, *columns) == money(together, *columns)
+
+
+def test_a_cancellation_of_an_unknown_order_stays_one(tmp_path):
+    shop = load(tmp_path, [*DAY, order(400, "Order Cancelled", "o9", total=900)])
+    assert money(shop, "status", "revenue")["o9"] == ["cancelled", 0]
+    assert load(tmp_path, [order(60, "Order Completed", "o9", total=900)], "late.jsonl").counts["orders"]["corrected"] == 1
