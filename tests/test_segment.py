@@ -205,16 +205,49 @@ def test_calls_of_a_server_count_without_a_device(tmp_path):
     assert told.counts["events"] == dict(read=2, kept=1, duplicate=0, rejected=1)   # a place without a device would mix maps
 
 
+SALE, OFF = order(60, "Order Completed", total=7100, shipping=500, discount=300, products=LINES), order(400, "Order Cancelled", total=7100)
+SAME = ("user_id", "ts", "status", "revenue", "gross", "discount", "shipping", "cancelled_at")
+
+
 def test_a_cancellation_in_a_later_file_leaves_the_sale_where_it_was(tmp_path):
-    sale, off = order(60, "Order Completed", total=7100, shipping=500, discount=300, products=LINES), order(400, "Order Cancelled", total=7100)
-    load(tmp_path, [*DAY, sale])
-    later = load(tmp_path, [off], "next.jsonl")
-    together = cl.import_data("segment", write(tmp_path, [*DAY, sale, off], "whole.jsonl"), into=tmp_path/"whole")
-    columns = ("user_id", "ts", "status", "revenue", "gross", "discount", "shipping", "cancelled_at")
-    assert money(later, *columns) == money(together, *columns) and money(later, "status", "revenue")["o1"] == ["cancelled", 0]
+    load(tmp_path, [*DAY, SALE])
+    later = load(tmp_path, [OFF], "next.jsonl")
+    together = cl.import_data("segment", write(tmp_path, [*DAY, SALE, OFF], "whole.jsonl"), into=tmp_path/"whole")
+    assert money(later, *SAME) == money(together, *SAME) and money(later, "status", "revenue")["o1"] == ["cancelled", 0]
     assert later.counts["orders"] == dict(read=1, kept=1, duplicate=0, rejected=0, corrected=1) and len(later.order_items.to_pandas()) == 2
-    again = load(tmp_path, [off], "next.jsonl")
-    assert again.counts["orders"]["kept"] == 0 and money(again, *columns) == money(together, *columns)
+    again = load(tmp_path, [OFF], "next.jsonl")
+    assert again.counts["orders"]["kept"] == 0 and money(again, *SAME) == money(together, *SAME)
+
+
+@pytest.mark.parametrize("files", [[[OFF], [SALE]], [[SALE], [OFF], [SALE, order(70, "Order Completed", "o2", total=900)]], [[SALE], [OFF], [order(500, "Order Cancelled", message="again")]]], ids=["before", "sale again", "twice"])
+def test_an_order_is_cancelled_whichever_file_says_so(tmp_path, files):
+    for i, calls in enumerate(files): shop = load(tmp_path, [DAY[0], *calls], f"{i}.jsonl")
+    whole = cl.import_data("segment", write(tmp_path, [DAY[0], SALE, OFF], "whole.jsonl"), into=tmp_path/"whole")
+    assert money(shop, *SAME)["o1"] == money(whole, *SAME)["o1"]
+
+
+def test_a_cancellation_at_the_moment_of_its_sale_keeps_the_sale(tmp_path):
+    load(tmp_path, [DAY[0], SALE])
+    shop = load(tmp_path, [DAY[0], order(60, "Order Cancelled", user=None, message="off")], "off.jsonl")
+    assert money(shop, "user_id", "status", "revenue", "gross")["o1"] == ["u1", "cancelled", 0, 6900]
+
+
+def test_a_cancellation_does_not_widen_the_period_that_is_taken_back(tmp_path):
+    january = [order(60 + i, "Order Completed", f"o{i}", total=1000) for i in range(5)]
+    load(tmp_path, [DAY[0], *january])
+    shop = cl.import_data("segment", write(tmp_path, [order(500, "Order Cancelled", "o0"), order(600, "Order Completed", "o9", total=1)], "next.jsonl"), into=tmp_path/"shop", retract="period")
+    assert sorted(money(shop, "status")) == ["o0", "o1", "o2", "o3", "o4", "o9"]
+
+
+def test_a_refund_of_everything_in_a_later_file_cancels_the_order(tmp_path):
+    load(tmp_path, [DAY[0], SALE])
+    shop = load(tmp_path, [order(300, "Order Refunded", message="r")], "later.jsonl")
+    assert money(shop, "status", "revenue", "gross")["o1"] == ["cancelled", 0, 6900]
+
+
+def test_an_empty_number_is_no_order(tmp_path):
+    shop = load(tmp_path, [*DAY, *(order(90 + i, "Order Completed", number, user=f"u{i}", total=1000) for i, number in enumerate(["", " ", ""]))])
+    assert set(money(shop, "revenue")) == {"o1"} and shop.counts["orders"] == dict(read=4, kept=1, duplicate=0, rejected=3)
 
 
 def test_a_cancellation_of_an_unknown_order_stays_one(tmp_path):

@@ -267,13 +267,14 @@ def _netted(orders):
 
 # %% ../../nbs/sources/19b_calls.ipynb #c7a91d5e
 def _left_over(sales, refunds, cancels):
-    "Calls whose order is not known: broken sales, returns, cancellations."
+    "Calls whose order is not known: broken sales, returns, cancellations and what pays back everything."
     return connection().sql(f"""
         WITH known AS (SELECT DISTINCT order_id FROM sales WHERE order_id IS NOT NULL AND isfinite(ts)),
-        gone AS (SELECT DISTINCT ON (order_id) * FROM cancels ANTI JOIN known USING (order_id) ORDER BY {_ORDER}),
-        returned AS (SELECT DISTINCT ON (order_id, id) * FROM refunds ANTI JOIN known USING (order_id) ORDER BY {_ORDER})
+        returned AS (SELECT DISTINCT ON (order_id, id) *, amount IS NULL AND order_id IS NOT NULL AS whole FROM refunds ANTI JOIN known USING (order_id) ORDER BY {_ORDER}),
+        undone AS (SELECT * FROM cancels ANTI JOIN known USING (order_id) UNION ALL BY NAME SELECT * EXCLUDE (id, amount, whole) FROM returned WHERE whole),
+        gone AS (SELECT DISTINCT ON (order_id) * FROM undone ORDER BY {_ORDER})
         SELECT order_id, user_id, _email, ts, 'valid' AS status, goods AS revenue, {_MONEY}, currency, _lines, _unread, _file, _line FROM sales WHERE order_id IS NULL OR NOT isfinite(ts) OR ts IS NULL
-        UNION ALL BY NAME SELECT concat(order_id, '/return/', id) AS order_id, user_id, _email, ts, 'return' AS status, -amount AS revenue, amount AS refund, currency, _unread, _file, _line FROM returned
+        UNION ALL BY NAME SELECT concat(order_id, '/return/', id) AS order_id, user_id, _email, ts, 'return' AS status, -amount AS revenue, amount AS refund, currency, _unread, _file, _line FROM returned WHERE NOT whole
         UNION ALL BY NAME SELECT order_id, user_id, _email, ts, 'cancelled' AS status, 0. AS revenue, {_MONEY}, currency, ts AS cancelled_at, _lines, _unread, _file, _line FROM gone""")
 
 def net_orders(

@@ -154,10 +154,11 @@ def _orders(actions, currency):
     amount = lambda column: f"TRY_CAST({column} AS DECIMAL(18, 4))"
     goods = f"({amount('revenue')} - COALESCE({amount('revenueShipping')}, 0))"
     kept = lambda sql: f"COALESCE(CAST({sql} AS VARCHAR), revenue)"   # what is no number is refused with its text
-    orders = sold.project(f"""orderId AS order_id, user_id, _email, ts, 'valid' AS status, {kept(goods)} AS revenue, {kept(f"{goods} + COALESCE({amount('revenueDiscount')}, 0)")} AS gross,
+    order = "nullif(trim(orderId), '') AS order_id"   # an empty one is no number of an order
+    orders = sold.project(f"""{order}, user_id, _email, ts, 'valid' AS status, {kept(goods)} AS revenue, {kept(f"{goods} + COALESCE({amount('revenueDiscount')}, 0)")} AS gross,
         nullif(revenueDiscount, '') AS discount, nullif(revenueTax, '') AS tax, nullif(revenueShipping, '') AS shipping, COALESCE(_money, {literal(currency)}) AS currency, 'web' AS channel, _file, _line""")
     lines = "from_json(CASE WHEN json_type(itemDetails) = 'ARRAY' THEN itemDetails END, '[{\"itemSKU\":\"VARCHAR\",\"itemName\":\"VARCHAR\",\"itemCategory\":\"VARCHAR\",\"price\":\"VARCHAR\",\"quantity\":\"VARCHAR\"}]')"
-    each = sold.project(f"orderId AS order_id, {lines} AS lines, _file, _line").project("order_id, unnest(lines) AS i, unnest(range(1, len(lines) + 1)) AS line, _file, _line")
+    each = sold.project(f"{order}, {lines} AS lines, _file, _line").project("order_id, unnest(lines) AS i, unnest(range(1, len(lines) + 1)) AS line, _file, _line")
     items = each.project("order_id, line, i.itemSKU AS item_id, i.itemName AS name, i.itemCategory AS category, i.quantity AS quantity, i.price AS price, _file, _line")
     return orders, items
 

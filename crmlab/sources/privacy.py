@@ -35,9 +35,12 @@ def pseudonym_key(
 def _make_key(file):
     "A new random key that only its owner may read; a key that appears meanwhile counts."
     file.parent.mkdir(parents=True, exist_ok=True)
-    try: handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError: return
-    with os.fdopen(handle, "w", encoding="ascii") as f: f.write(secrets.token_hex(32))
+    made = file.with_name(f".{file.name}.{secrets.token_hex(4)}")   # nobody sees half a key
+    with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as f: f.write(secrets.token_hex(32))
+    try: os.link(made, file)
+    except FileExistsError: pass
+    except OSError: made.rename(file)   # a disk without links
+    finally: made.unlink(missing_ok=True)
 
 # %% ../../nbs/sources/18b_privacy.ipynb #f3289667
 def _padded(key, byte):

@@ -73,11 +73,13 @@ def _attributes(rows):
 # %% ../../nbs/sources/24_segment.ipynb #69368c77
 def _goods(): return f"round(CASE WHEN p.total IS NOT NULL THEN {numeric('p.total')} - COALESCE({numeric('p.shipping')}, 0) ELSE {numeric('COALESCE(p.revenue, p.subtotal)')} + COALESCE({numeric('p.tax')}, 0) END, 4)"
 
+_ORDER_ID = "nullif(trim(p.order_id), '')"   # an empty one is no number of an order
+
 def _order_calls(rows, currency):
     "Calls of orders in the shape of sales, laid down, since they are few and asked for many times."
     money = ", ".join(f"{numeric(f'p.{c}')} AS {c}" for c in ("discount", "tax", "shipping"))
     odd = unread("COALESCE(p.total, p.revenue, p.subtotal)", "p.discount", "p.tax", "p.shipping")
-    return spilled(rows.filter("type = 'track' AND call IN ('Order Completed', 'Order Updated', 'Order Cancelled')").project(f"""call, p.order_id AS order_id, user_id, _email, ts, {_goods()} AS goods, {money},
+    return spilled(rows.filter("type = 'track' AND call IN ('Order Completed', 'Order Updated', 'Order Cancelled')").project(f"""call, {_ORDER_ID} AS order_id, user_id, _email, ts, {_goods()} AS goods, {money},
         COALESCE(p.currency, {literal(currency)}) AS currency, p.products AS _lines, {odd} AS _unread, _file, _line"""))
 
 def _corrected(sales, updates):
@@ -106,7 +108,7 @@ def _refunds(rows, currency):
     lines = f"CASE WHEN {_no_list('p.products')} THEN 'nan'::DOUBLE ELSE {listed} END"
     said = f"COALESCE({numeric('COALESCE(p.total, p.revenue, p.value)')} - COALESCE({numeric('p.shipping')}, 0), {lines})"
     odd = f"COALESCE({unread('COALESCE(p.total, p.revenue, p.value)', 'p.shipping')}, CASE WHEN isnan({lines}) THEN p.products END)"
-    return spilled(rows.filter("type = 'track' AND call = 'Order Refunded'").project(f"""p.order_id AS order_id, COALESCE(messageId, CAST(ts AS VARCHAR)) AS id, user_id, _email, ts,
+    return spilled(rows.filter("type = 'track' AND call = 'Order Refunded'").project(f"""{_ORDER_ID} AS order_id, COALESCE(messageId, CAST(ts AS VARCHAR)) AS id, user_id, _email, ts,
         {said} AS amount, COALESCE(p.currency, {literal(currency)}) AS currency, {odd} AS _unread, _file, _line"""))
 
 # %% ../../nbs/sources/24_segment.ipynb #79ecc013

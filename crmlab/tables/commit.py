@@ -132,12 +132,14 @@ def _not_told_by_cart(once, path, manifest, table, kind):
     if kind not in TRACKERS or table not in ("orders", "order_items") or told is None: return once
     return _over("SELECT once.* FROM once ANTI JOIN live ON once.order_id = live.order_id", once=once, live=told)
 
-def _with_known_sales(once, live, table, kind):
-    "Rows of a tracker in which a cancellation without its sale is that of the order stored."
+def _with_what_was_told(once, live, table, kind):
+    "Orders of a tracker with what earlier files told of them: the sale of a cancellation, the cancellation of a sale."
     if kind not in TRACKERS or table != "orders": return once
-    alone = "once.status = 'cancelled' AND once.ts = once.cancelled_at AND live.ts < once.ts"   # the first that its file tells of the order
-    columns = [quoted(c.name) for c in TABLES[table].columns]
-    kept = [f"once.{c}" if c in ('"status"', '"revenue"', '"cancelled_at"') else f"CASE WHEN {alone} THEN live.{c} ELSE once.{c} END AS {c}" for c in columns]
+    stored, alone = "live.status = 'cancelled' AND live.cancelled_at IS NOT NULL", "live.order_id IS NOT NULL AND once.status = 'cancelled' AND once.ts = once.cancelled_at"   # nothing but a cancellation
+    off = f"once.status = 'cancelled' OR ({stored})"
+    made = dict(status=f"CASE WHEN {off} THEN 'cancelled' ELSE once.status END", revenue=f"CASE WHEN {off} THEN 0 ELSE once.revenue END", refund=f"CASE WHEN {off} THEN COALESCE(once.refund, live.refund) ELSE once.refund END",
+                cancelled_at=f"CASE WHEN {stored} THEN least(live.cancelled_at, once.cancelled_at) ELSE once.cancelled_at END")
+    kept = [f"{made.get(c.name, f'CASE WHEN {alone} THEN live.{quoted(c.name)} ELSE once.{quoted(c.name)} END')} AS {quoted(c.name)}" for c in TABLES[table].columns]
     return _over(f"SELECT {', '.join(kept)} FROM once LEFT JOIN live ON once.order_id = live.order_id", once=once, live=live)
 
 # %% ../../nbs/tables/14b_commit.ipynb #e6f3c575
@@ -253,8 +255,8 @@ def _change(path, manifest, table, staged, origin, retract, corrects, orders):
     "Work out and write the change of one table."
     once, live, old = _once(staged, table), _live_rows(path, manifest, table), manifest["tables"].get(table, [])
     contradicted = 0 if once is staged.good else _contradicted(staged, table)
-    once = once if live is None else _with_known_sales(_not_told_by_cart(once, path, manifest, table, origin["kind"]), live, table, origin["kind"])
-    new = once if live is None else spilled(_new_rows(once, live, table, corrects))
+    once = once if live is None else _not_told_by_cart(once, path, manifest, table, origin["kind"])
+    new = once if live is None else spilled(_new_rows(_with_what_was_told(once, live, table, origin["kind"]), live, table, corrects))
     added = _moved(staged, path, table, **origin) if new is staged.good else _write(new, path, table, **origin)
     replaced, retracted = _gone([_replaced(new, once, live, table)]) if corrects else None, _retracted(once, staged.refused, path, manifest, table, origin, retract, orders)
     retracted = None if retracted is None else spilled(retracted)
