@@ -13,7 +13,7 @@ import duckdb
 from ..core import CrmlabError
 from ..tables.engine import connection
 from ..tables.shop import ShopSettings
-from .files import Reading, literal, quoted, read_csv, spill_folder, spilled, union, utf8_copy
+from .files import Reading, literal, quoted, read_csv, spill_folder, spilled, text_sql, union, utf8_copy
 from .calls import lay_down, scan_lines
 
 # %% auto #0
@@ -154,7 +154,7 @@ def _orders(actions, currency):
     amount = lambda column: f"TRY_CAST({column} AS DECIMAL(18, 4))"
     goods = f"({amount('revenue')} - COALESCE({amount('revenueShipping')}, 0))"
     kept = lambda sql: f"COALESCE(CAST({sql} AS VARCHAR), revenue)"   # what is no number is refused with its text
-    order = "nullif(trim(orderId), '') AS order_id"   # an empty one is no number of an order
+    order = f"{text_sql('orderId')} AS order_id"
     orders = sold.project(f"""{order}, user_id, _email, ts, 'valid' AS status, {kept(goods)} AS revenue, {kept(f"{goods} + COALESCE({amount('revenueDiscount')}, 0)")} AS gross,
         nullif(revenueDiscount, '') AS discount, nullif(revenueTax, '') AS tax, nullif(revenueShipping, '') AS shipping, COALESCE(_money, {literal(currency)}) AS currency, 'web' AS channel, _file, _line""")
     lines = "from_json(CASE WHEN json_type(itemDetails) = 'ARRAY' THEN itemDetails END, '[{\"itemSKU\":\"VARCHAR\",\"itemName\":\"VARCHAR\",\"itemCategory\":\"VARCHAR\",\"price\":\"VARCHAR\",\"quantity\":\"VARCHAR\"}]')"

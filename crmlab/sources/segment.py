@@ -11,7 +11,7 @@ from ..core import CrmlabError
 from ..tables.conform import literal
 from ..tables.engine import connection, spilled
 from ..tables.shop import ShopSettings
-from .files import Reading, plain_number_sql, union
+from .files import Reading, plain_number_sql, text_sql, union
 from .web import TRACK_EVENTS
 from .calls import equal_lines, last_told, lay_down, moment, net_orders, numeric, person_columns, picked, scan_lines, trait_rows, unread, with_texts, without
 
@@ -73,7 +73,7 @@ def _attributes(rows):
 # %% ../../nbs/sources/24_segment.ipynb #69368c77
 def _goods(): return f"round(CASE WHEN p.total IS NOT NULL THEN {numeric('p.total')} - COALESCE({numeric('p.shipping')}, 0) ELSE {numeric('COALESCE(p.revenue, p.subtotal)')} + COALESCE({numeric('p.tax')}, 0) END, 4)"
 
-_ORDER_ID = "nullif(trim(p.order_id), '')"   # an empty one is no number of an order
+_ORDER_ID = text_sql("p.order_id")
 
 def _order_calls(rows, currency):
     "Calls of orders in the shape of sales, laid down, since they are few and asked for many times."

@@ -13,7 +13,7 @@ import narwhals.stable.v2 as nw
 from ..core import CrmlabError, microseconds, need, provenance
 from ..tables.engine import Table, connection, int_bin, spilled
 from ..tables.shop import ShopSettings, table_of
-from .files import Reading, literal, quoted, read_csv, union, utf8_copy
+from .files import Reading, literal, quoted, read_csv, text_sql, union, utf8_copy
 
 # %% auto #0
 __all__ = ['read_snowplow', 'page_engagement']
@@ -198,11 +198,10 @@ def _orders(rows, currency):
     money = lambda old, new: f"COALESCE({old}, sale->0->>'{new}')"
     total, shipping = money("tr_total", "revenue"), money("tr_shipping", "shipping")
     revenue = f"COALESCE(CAST(TRY_CAST({total} AS DECIMAL(18, 4)) - COALESCE(TRY_CAST({shipping} AS DECIMAL(18, 4)), 0) AS VARCHAR), {total})"   # what is no number stays, to be refused with its text
-    number = lambda sql: f"nullif(trim({sql}), '')"   # an empty one is no number of an order
-    order = number(money("tr_orderid", "transaction_id"))
+    order = text_sql(money("tr_orderid", "transaction_id"))
     orders = sold.project(f"""{order} AS order_id, CASE WHEN NOT {mail} THEN user_id END AS user_id, CASE WHEN {mail} THEN user_id END AS _email, COALESCE(derived_tstamp, collector_tstamp) AS ts,
         'valid' AS status, {revenue} AS revenue, {money('tr_tax', 'tax')} AS tax, {shipping} AS shipping, sale->0->>'discount_amount' AS discount, COALESCE({money('tr_currency', 'currency')}, {literal(currency)}) AS currency, 'web' AS channel, _file, _line""")
-    old = rows.filter("COALESCE(event, event_name) = 'transaction_item'").project(f"{number('ti_orderid')} AS order_id, ti_sku AS item_id, ti_name AS name, ti_category AS category, ti_quantity AS quantity, ti_price AS price, _file, _line")
+    old = rows.filter("COALESCE(event, event_name) = 'transaction_item'").project(f"{text_sql('ti_orderid')} AS order_id, ti_sku AS item_id, ti_name AS name, ti_category AS category, ti_quantity AS quantity, ti_price AS price, _file, _line")
     each = sold.project(f"{order} AS order_id, unnest(from_json(products, '[\"JSON\"]')) AS p, _file, _line")
     return orders, union([old, each.project("order_id, p->>'id' AS item_id, p->>'name' AS name, p->>'category' AS category, COALESCE(p->>'quantity', '1') AS quantity, p->>'price' AS price, _file, _line")])
 
